@@ -1,0 +1,43 @@
+# make book and make test need Python 3.11 or newer and nothing else; both are safe to run twice.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: help book test check bench peers clean
+
+help:
+	@echo "make book    set everything up, build the book, say where to open it"
+	@echo "make test    run every test"
+	@echo "make check   format, lint, types, spelling"
+	@echo "make bench   measure speed and accuracy again; writes benchmarks/results (about an hour)"
+
+$(INSTALLED): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("minimeta needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + "; say make PYTHON=/path/to/python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+book: $(INSTALLED)
+	rm -rf _build/html
+	$(BIN)/jupyter-book build . -W -n --keep-going --quiet
+	@echo "The book is built. Open it in a browser: $(CURDIR)/_build/html/index.html"
+
+# the other libraries' code that tests compare with; without it those tests are skipped and say so
+peers: $(INSTALLED)
+	@$(BIN)/python tools/peers.py || echo "learn2learn's source could not be fetched; tests that need it will be skipped"
+
+test: $(INSTALLED) peers
+	$(BIN)/python -m pytest -n 2
+
+check: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/codespell
+
+bench: $(INSTALLED) peers
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf _build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -1,0 +1,45 @@
+"""minimeta: meta-learning for few-shot learning, small, readable and tested.
+
+>>> import minimeta as mm
+>>> tasks = mm.tasks("sinusoids", shots=10, queries=10)
+>>> learner = mm.MAML(mm.MLP(1, 1), inner_lr=0.01)
+>>> mm.meta_train(learner, tasks, steps=2, meta_batch=25)
+Training(2 steps of 25 tasks, ...)
+"""
+
+from minimeta.data.pool import ClassPool
+from minimeta.episodes import Episode
+from minimeta.errors import DataUnavailable, DivergedError, MinimetaError
+from minimeta.evaluate import Result, compare, half_width, meta_test
+from minimeta.maml import MAML
+from minimeta.networks import MLP, BatchNorm, Conv4, RelationModule
+from minimeta.protonet import ProtoNet
+from minimeta.relationnet import RelationNet
+from minimeta.sources import tasks
+from minimeta.train import meta_train
+from minimeta.weights import load, save
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "MAML",
+    "MLP",
+    "BatchNorm",
+    "ClassPool",
+    "Conv4",
+    "DataUnavailable",
+    "DivergedError",
+    "Episode",
+    "MinimetaError",
+    "ProtoNet",
+    "RelationModule",
+    "RelationNet",
+    "Result",
+    "compare",
+    "half_width",
+    "load",
+    "meta_test",
+    "meta_train",
+    "save",
+    "tasks",
+]

@@ -1,0 +1,64 @@
+"""A class pool: the examples of one split's classes, as one tensor of rows."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from minimeta.errors import MinimetaError
+
+
+@dataclass(frozen=True)
+class ClassPool:
+    r"""The classes that tasks are drawn from; class c owns ``sizes[c]`` consecutive rows.
+
+    Parameters
+    ----------
+    items
+        float32, (rows, \*item): the examples, all rows of class 0 first, then those of class 1, ...
+    sizes
+        int64, (C,): how many rows each class has; classes may differ in size.
+    names
+        C names, one a class.
+
+    >>> pool = ClassPool(torch.zeros(5, 1, 28, 28), torch.tensor([2, 3]), ("alpha", "beta"))
+    >>> pool.starts
+    tensor([0, 2])
+    """
+
+    items: Tensor
+    sizes: Tensor
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.sizes.ndim != 1 or len(self.sizes) != len(self.names):
+            raise MinimetaError(
+                f"sizes has shape {tuple(self.sizes.shape)} and there are {len(self.names)} names; "
+                "give one size and one name for every class."
+            )
+        if int(self.sizes.sum()) != len(self.items):
+            raise MinimetaError(
+                f"the class sizes add up to {int(self.sizes.sum())} but there are "
+                f"{len(self.items)} rows; every row belongs to one class."
+            )
+
+    @property
+    def starts(self) -> Tensor:
+        """(C,): the first row of each class."""
+        return torch.cumsum(self.sizes, 0) - self.sizes
+
+    @property
+    def item_shape(self) -> tuple[int, ...]:
+        """Shape of one example."""
+        return tuple(self.items.shape[1:])
+
+    def to(self, device: torch.device | str) -> "ClassPool":
+        """Return the pool with its tensors on ``device``."""
+        return ClassPool(self.items.to(device), self.sizes.to(device), self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.item_shape))
+        return f"ClassPool({len(self)} classes, {len(self.items)} examples of {shape})"

@@ -1,0 +1,78 @@
+"""The one interface: a learner maps an episode to query predictions.
+
+Few-shot learning is a function (support set, query inputs) -> query predictions. Learners differ in
+how the support set becomes a predictor; training and evaluation see only ``learner(episode)`` and
+``learner.loss(episode)``.
+"""
+
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from minimeta.episodes import Episode
+from minimeta.errors import MinimetaError
+
+
+def task_losses(
+    predictions: Float[Tensor, "task example output"],
+    targets: Int64[Tensor, "task example"] | Float[Tensor, "task example output"],
+) -> Float[Tensor, " task"]:
+    """Mean loss of each task: cross-entropy for labels, squared error for float targets.
+
+    Finn et al. 2017, Eqs. (2) and (3), print sums over the examples; we take means, so that a
+    learning rate means the same at every number of shots and ways.
+
+    >>> task_losses(torch.zeros(1, 3, 2), torch.tensor([[0, 1, 0]]))     # a guess: log 2
+    tensor([0.6931])
+    """
+    if targets.is_floating_point():
+        return (predictions - targets).square().mean((1, 2))
+    losses = F.cross_entropy(predictions.flatten(0, 1), targets.flatten(), reduction="none")
+    return losses.view(targets.shape).mean(1)
+
+
+def class_sums(
+    values: Float[Tensor, "task support *shape"], labels: Int64[Tensor, "task support"], ways: int
+) -> Float[Tensor, "task way *shape"]:
+    """Sum the support values of each class, however many shots each class has.
+
+    >>> class_sums(torch.tensor([[[1.0], [2.0], [5.0]]]), torch.tensor([[1, 0, 1]]), ways=2)
+    tensor([[[2.],
+             [6.]]])
+    """
+    member = F.one_hot(labels, ways).mT.to(values.dtype)  # (T, N, S)
+    return (member @ values.flatten(2)).view(len(values), ways, *values.shape[2:])
+
+
+class Learner(nn.Module):
+    """Base of the learners: ``forward(episode)`` predicts, ``loss(episode)`` is what to minimise.
+
+    A learner of your own needs no more than these two; it need not derive from this class.
+    """
+
+    def forward(self, episode: Episode) -> Tensor:
+        """Predict the queries: (T, R, N) scores or (T, R, D) values; never looks at ``query_y``."""
+        raise NotImplementedError
+
+    def loss(self, episode: Episode) -> Tensor:
+        """Return the mean loss over tasks and queries, a scalar; ``backward()`` on it trains."""
+        return task_losses(self(episode), self.targets(episode)).mean()
+
+    def targets(self, episode: Episode) -> Tensor:
+        """Return the query targets, or say that they are missing."""
+        if episode.query_y is None:
+            raise MinimetaError(
+                "the episode has no query_y, so there is no loss; call the learner itself to predict, "
+                "or give the queries' labels to train."
+            )
+        return episode.query_y
+
+
+def require_classes(episode: Episode, learner: str) -> int:
+    """Return the ways of a classification episode, or refuse a regression one."""
+    if episode.ways is None:
+        raise MinimetaError(
+            f"{learner} was given regression targets; it compares classes and needs int64 labels, so "
+            "use MAML for regression."
+        )
+    return episode.ways

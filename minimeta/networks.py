@@ -1,0 +1,338 @@
+r"""Networks: the papers' Conv4, the sinusoid MLP, the relation module, and a normalisation per task.
+
+All of these take examples (B, \*item) like any module, or a batch of tasks (T, B, \*item). In both
+forms each task's set is normalised by itself: a loop over tasks and one call for all of them give
+the same numbers.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minimeta.errors import MinimetaError
+
+BN = Literal["batch", "support", "running"]
+BN_MODES = ("batch", "support", "running")
+LAYOUTS = ("pool", "strided", "maps")
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over one task's set at a time (Ioffe & Szegedy 2015), never pooled over tasks.
+
+    Parameters
+    ----------
+    features
+        Channels C.
+    mode
+        ``"batch"``: the set that passes gives its own mean and variance, so a query sees its
+        companions (transductive). ``"support"``: the first ``stats_from`` examples, the support set,
+        give them (inductive). ``"running"``: batch statistics in meta-training, whose running averages
+        are used in evaluation (inductive there).
+    eps, momentum
+        As in ``torch.nn.BatchNorm2d``.
+
+    Notes
+    -----
+    Written from mean and variance because ``torch.func.vmap`` over ``F.batch_norm`` in training mode
+    gives wrong second-order gradients without a word (pytorch/functorch#534).
+
+    >>> BatchNorm(2)(torch.tensor([[1.0, 5.0], [3.0, 9.0]])).round().tolist()
+    [[-1.0, -1.0], [1.0, 1.0]]
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(
+        self, features: int, mode: BN = "batch", *, eps: float = 1e-5, momentum: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.mode, self.eps, self.momentum = _checked(mode, BN_MODES, "bn"), eps, momentum
+        self.weight, self.bias = (
+            nn.Parameter(torch.ones(features)),
+            nn.Parameter(torch.zeros(features)),
+        )
+        self.has_running = mode == "running"
+        if self.has_running:
+            self.register_buffer("running_mean", torch.zeros(features))
+            self.register_buffer("running_var", torch.ones(features))
+
+    def forward(self, x: Tensor, *, tasks: int = 1, stats_from: int | None = None) -> Tensor:
+        r"""Normalise ``x`` (tasks·B, C, \*spatial), each task's B examples by themselves."""
+        sets = x.reshape(tasks, -1, x.shape[1], math.prod(x.shape[2:]))  # (T, B, C, places)
+        if self.mode == "running" and not self.training:
+            mean, var = (b.view(1, 1, -1, 1) for b in (self.running_mean, self.running_var))
+        else:
+            # a constant shift changes no output, and near zero E[x^2] - E[x]^2 loses no digits
+            shift = sets[:, :1].mean(3, keepdim=True).detach()
+            sets = sets - shift
+            seen = sets[:, :stats_from] if self.mode == "support" else sets
+            mean, var = _moments(seen)
+            if self.mode == "running":
+                self._update(mean + shift, var, count=seen.shape[1] * seen.shape[3])
+        scale = self.weight.view(1, 1, -1, 1) * torch.rsqrt(var + self.eps)
+        return (sets * scale + (self.bias.view(1, 1, -1, 1) - mean * scale)).view(x.shape)
+
+    @torch.no_grad()
+    def _update(self, mean: Tensor, var: Tensor, count: int) -> None:
+        # one step towards the mean of the tasks' statistics; the variance unbiased, as torch does
+        var = var * (count / max(count - 1, 1))
+        self.running_mean.lerp_(mean.mean(0).flatten(), self.momentum)
+        self.running_var.lerp_(var.mean(0).flatten(), self.momentum)
+
+    def extra_repr(self) -> str:
+        """Show the size and the mode."""
+        return f"{len(self.weight)}, mode={self.mode!r}"
+
+
+def _moments(sets: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each task and channel: (T, B, C, places) -> two of (T, 1, C, 1)."""
+    count = sets.shape[1] * sets.shape[3]
+    # places first, then examples: several times faster than one reduction over both on a CPU
+    mean, square = ((v.sum(3).sum(1) / count)[:, None, :, None] for v in (sets, sets * sets))
+    return mean, square - mean * mean
+
+
+class ConvBlock(nn.Module):
+    """3x3 convolution, normalisation, ReLU and perhaps a 2x2 max-pool: the block of all three papers.
+
+    The convolution has no bias: the normalisation would subtract it again.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        bn: BN,
+        *,
+        stride: int = 1,
+        padding: int = 1,
+        pool: bool = True,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, 3, stride, padding, bias=False)
+        self.norm = BatchNorm(outputs, bn)
+        self.pool = pool
+
+    def forward(self, x: Tensor, *, tasks: int, stats_from: int | None) -> Tensor:
+        """(tasks·B, inputs, H, W) -> (tasks·B, outputs, H', W')."""
+        x = F.relu(self.norm(self.conv(x), tasks=tasks, stats_from=stats_from))
+        return F.max_pool2d(x, 2) if self.pool else x
+
+
+class TaskModule(nn.Module):
+    r"""Base of the modules that take (T, B, \*item) as well as (B, \*item)."""
+
+    item_ndim = 3
+
+    def forward(self, x: Tensor, *, stats_from: int | None = None) -> Tensor:
+        """Run on every task's set; ``stats_from`` examples of each give ``"support"`` statistics."""
+        lead = x.shape[: -self.item_ndim]
+        if len(lead) not in (1, 2):
+            raise MinimetaError(
+                f"an input of shape {tuple(x.shape)} was given to a {type(self).__name__}; it takes "
+                "(examples, channels, height, width), or that with a task axis before it: add the batch "
+                "axis with x[None]."
+            )
+        tasks = lead[0] if len(lead) == 2 else 1
+        out = self.run(x.reshape(-1, *x.shape[-self.item_ndim :]), tasks, stats_from)
+        return out.view(*lead, *out.shape[1:])
+
+    def run(self, x: Tensor, tasks: int, stats_from: int | None) -> Tensor:
+        r"""Run on (tasks·B, \*item)."""
+        raise NotImplementedError
+
+
+class Conv4(TaskModule):
+    """Four convolution blocks, as in Vinyals et al. 2016 and in all three papers of this package.
+
+    Parameters
+    ----------
+    ways
+        Add a linear head with this many outputs (MAML). None: an embedding.
+    channels, size
+        Colour channels and side of the square input, in pixels.
+    filters
+        Filters a block: 64, or 32 for MAML on miniImageNet.
+    layout
+        ``"pool"``: every block ends in a 2x2 max-pool, and the maps are flattened (ProtoNet; MAML on
+        miniImageNet with ``filters=32``). ``"strided"``: stride-2 convolutions instead, then the mean
+        over the map (MAML on Omniglot). ``"maps"``: two pooled blocks, the first two without padding
+        and the last two with, whose maps are the output (RelationNet's encoder).
+    bn
+        Mode of the normalisation; see :class:`BatchNorm`.
+
+    Notes
+    -----
+    Where this differs from the authors' code: TensorFlow pads a strided convolution on an even side
+    at the end only, PyTorch on both sides; the MAML code's normalisation has a shift but no scale, and
+    does not adapt it; weights start as PyTorch's layers do (MAML: Xavier, the Omniglot head N(0, 1)).
+
+    >>> Conv4()(torch.zeros(2, 1, 28, 28)).shape, Conv4(ways=5)(torch.zeros(3, 2, 1, 28, 28)).shape
+    (torch.Size([2, 64]), torch.Size([3, 2, 5]))
+    """
+
+    def __init__(
+        self, ways: int | None = None, *, channels: int = 1, filters: int = 64, size: int = 28,
+        layout: Literal["pool", "strided", "maps"] = "pool", bn: BN = "batch",
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.config = dict(
+            ways=ways, channels=channels, filters=filters, size=size, layout=layout, bn=bn
+        )
+        self.layout = _checked(layout, LAYOUTS, "layout")
+        shapes = {
+            "pool": [dict()] * 4,
+            "strided": [dict(stride=2, pool=False)] * 4,
+            "maps": [dict(padding=0)] * 2 + [dict(pool=False)] * 2,
+        }[layout]
+        planes = [channels] + [filters] * 4
+        self.blocks = nn.ModuleList(
+            ConvBlock(a, b, bn, **shape)  # type: ignore[arg-type]
+            for a, b, shape in zip(planes[:4], planes[1:], shapes, strict=True)
+        )
+        self.channels, self.size = channels, size
+        self.maps = self._map_shape(filters)
+        features = filters if layout == "strided" else filters * self.maps[1] * self.maps[2]
+        self.head = nn.Linear(features, ways) if ways else None
+        self.features = features
+
+    def _map_shape(self, filters: int) -> tuple[int, int, int]:
+        side = self.size
+        for block in self.blocks:
+            conv: nn.Conv2d = block.conv  # type: ignore[assignment]
+            side = (side + 2 * int(conv.padding[0]) - 3) // conv.stride[0] + 1
+            side = side // 2 if block.pool else side
+        if side < 1:
+            raise MinimetaError(
+                f"size={self.size} leaves no pixel after four blocks of the {self.layout!r} layout; "
+                "enlarge the images (16 pixels or more) or use layout='strided'."
+            )
+        return filters, side, side
+
+    def run(self, x: Tensor, tasks: int, stats_from: int | None) -> Tensor:
+        """(tasks·B, channels, size, size) -> (tasks·B, features), (.., ways) or (.., filters, h, w)."""
+        if x.shape[1:] != (self.channels, self.size, self.size):
+            raise MinimetaError(
+                f"images of shape {tuple(x.shape[1:])} were given to a Conv4 made for "
+                f"{(self.channels, self.size, self.size)}; make it with channels={x.shape[1]} and "
+                f"size={x.shape[-1]} (square images)."
+            )
+        for block in self.blocks:
+            x = block(x, tasks=tasks, stats_from=stats_from)
+        if self.layout == "strided":
+            x = x.mean((2, 3))
+        if self.head is None:
+            return x if self.layout == "maps" else x.flatten(1)
+        return self.head(x.flatten(1))
+
+
+class MLP(TaskModule):
+    """Linear layers with ReLU between them; the MAML paper's sinusoid network is ``MLP(1, 1)``.
+
+    It has no normalisation and starts as PyTorch's layers do (MAML's code: truncated N(0, 0.01)).
+
+    >>> MLP(1, 1)(torch.zeros(25, 10, 1)).shape
+    torch.Size([25, 10, 1])
+    """
+
+    def __init__(self, inputs: int, outputs: int, hidden: tuple[int, ...] = (40, 40)) -> None:
+        super().__init__()
+        self.config = dict(inputs=inputs, outputs=outputs, hidden=tuple(hidden))
+        sizes = [inputs, *hidden, outputs]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+
+    def forward(self, x: Tensor, *, stats_from: int | None = None) -> Tensor:
+        """(..., inputs) -> (..., outputs)."""
+        *hidden, last = self.layers
+        for layer in hidden:
+            x = F.relu(layer(x))
+        return last(x)
+
+
+class RelationModule(TaskModule):
+    """The relation module g of Sung et al. 2018: two pooled blocks, then 8 units, then a sigmoid.
+
+    Parameters
+    ----------
+    maps
+        Shape (C, h, w) of one encoder's maps; the input is two of them on top of each other.
+    padding
+        Of the convolutions: 1 on Omniglot's 5x5 maps, 0 on miniImageNet's 19x19 maps.
+    hidden
+        Units of the fully connected layer.
+
+    >>> RelationModule()(torch.zeros(3, 128, 5, 5)).shape       # 3 pairs, one score each
+    torch.Size([3, 1])
+    """
+
+    def __init__(
+        self, maps: tuple[int, int, int] = (64, 5, 5), *, padding: int = 1, hidden: int = 8,
+        bn: BN = "batch",
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.config = dict(maps=tuple(maps), padding=padding, hidden=hidden, bn=bn)
+        filters, side, _ = maps
+        self.blocks = nn.ModuleList(
+            ConvBlock(inputs, filters, bn, padding=padding) for inputs in (2 * filters, filters)
+        )
+        for _ in self.blocks:
+            side = (side + 2 * padding - 2) // 2
+        if side < 1:
+            raise MinimetaError(
+                f"maps of {maps[1]}x{maps[2]} leave no pixel after two pooled blocks with padding="
+                f"{padding}; use padding=1 or larger images."
+            )
+        self.hidden, self.score = nn.Linear(filters * side * side, hidden), nn.Linear(hidden, 1)
+
+    def run(self, x: Tensor, tasks: int, stats_from: int | None) -> Tensor:
+        """(tasks·B, 2C, h, w) -> (tasks·B, 1), each in [0, 1]."""
+        for block in self.blocks:
+            x = block(x, tasks=tasks, stats_from=stats_from)
+        return torch.sigmoid(self.score(F.relu(self.hidden(x.flatten(1)))))
+
+
+def bn_mode(module: nn.Module) -> str:
+    """Say how a module normalises: one of BN_MODES, ``"none"``, or ``"torch"`` for torch's own layers."""
+    modes = {m.mode for m in module.modules() if isinstance(m, BatchNorm)}
+    if len(modes) > 1:
+        return "+".join(sorted(modes))
+    foreign = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules())
+    return modes.pop() if modes else ("torch" if foreign else "none")
+
+
+@contextmanager
+def normalised(module: nn.Module, bn: BN | None) -> Iterator[None]:
+    """Set the mode of every :class:`BatchNorm` inside ``module`` for a while; None changes nothing."""
+    layers = [m for m in module.modules() if isinstance(m, BatchNorm)]
+    if bn is not None:
+        _checked(bn, BN_MODES, "bn")
+        if not layers:
+            raise MinimetaError(
+                f"bn={bn!r} was asked for but this learner has no minimeta BatchNorm layer "
+                f"(its normalisation: {bn_mode(module)}); leave bn out."
+            )
+        if bn == "running" and not all(layer.has_running for layer in layers):
+            raise MinimetaError(
+                "bn='running' was asked for but the network kept no running averages; train it with "
+                "bn='running', or evaluate with 'batch' or 'support'."
+            )
+    before = [layer.mode for layer in layers]
+    try:
+        for layer in layers:
+            layer.mode = bn or layer.mode
+        yield
+    finally:
+        for layer, mode in zip(layers, before, strict=True):
+            layer.mode = mode
+
+
+def _checked(value: str, allowed: tuple[str, ...], word: str) -> str:
+    if value not in allowed:
+        raise MinimetaError(f"{word}={value!r} was given; it is one of {', '.join(allowed)}.")
+    return value

@@ -1,0 +1,112 @@
+"""Relation Networks: learn the comparison instead of choosing a distance.
+
+Sung et al., "Learning to compare: relation network for few-shot learning", CVPR 2018.
+
+>>> import minimeta as mm
+>>> scores = mm.RelationNet()(mm.tasks("glyphs", split="test").at([0]))
+>>> scores.shape, bool((scores >= 0).all() and (scores <= 1).all())
+(torch.Size([1, 75, 5]), True)
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minimeta.adapt import run
+from minimeta.episodes import Episode
+from minimeta.errors import MinimetaError
+from minimeta.learner import Learner, class_sums, require_classes
+from minimeta.networks import Conv4, RelationModule, bn_mode
+from minimeta.protonet import embed
+
+POOLING = ("sum", "mean")
+
+
+class RelationNet(Learner):
+    r"""Relation Network: a score in [0, 1] for every pair of class and query.
+
+    Parameters
+    ----------
+    encoder
+        Maps (B, \*item) to maps (B, C, h, w) or vectors (B, C). Default: the paper's for 28x28 images,
+        ``Conv4(layout="maps")``.
+    relation
+        Maps a pair, class on top of query, (B, 2C, ...), to scores (B, 1). Default: the paper's
+        :class:`RelationModule` for the encoder's maps, started as in the authors' code.
+    shots
+        How a class with several shots becomes one map: the ``"sum"`` of the paper's section 3.2, or
+        the ``"mean"`` of later code.
+    shared_pass
+        Whether support and query pass through the encoder together; the authors' code: separately.
+
+    Notes
+    -----
+    r = g(C(f(class), f(query))), Eq. (1); the loss is the mean squared error to 1 for the right class
+    and 0 for the others, Eq. (2), a sum there, over all T·R·N pairs here. Under ``bn="support"`` the
+    relation module's statistics come from the pairs (class, support example).
+    """
+
+    def __init__(
+        self, encoder: nn.Module | None = None, relation: nn.Module | None = None, *,
+        shots: Literal["sum", "mean"] = "sum", shared_pass: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        if shots not in POOLING:
+            raise MinimetaError(f"shots={shots!r} was given; it is one of {', '.join(POOLING)}.")
+        if encoder is None:
+            encoder = Conv4(layout="maps")
+            encoder.apply(_paper_start)
+        if relation is None:
+            if not isinstance(encoder, Conv4) or encoder.layout != "maps":
+                raise MinimetaError(
+                    "no relation module was given and the encoder is not Conv4(layout='maps'); give "
+                    "relation=, a module that maps pairs (B, 2C, ...) to scores (B, 1)."
+                )
+            padding = 1 if encoder.maps[1] < 10 else 0  # the paper's 5x5 and 19x19 maps
+            relation = RelationModule(encoder.maps, padding=padding, bn=encoder.config["bn"])
+            relation.apply(_paper_start)
+        self.config = dict(encoder=encoder, relation=relation, shots=shots, shared_pass=shared_pass)
+        self.encoder, self.relation, self.shots = encoder, relation, shots
+        self.shared_pass = shared_pass
+
+    def forward(self, episode: Episode) -> Tensor:
+        """Return the relation score of each query with each class, (T, R, N)."""
+        ways = require_classes(episode, "RelationNet")
+        support, query = embed(self.encoder, episode, shared_pass=self.shared_pass)
+        classes = class_sums(support, episode.support_y, ways)  # (T, N, C, ...)
+        if self.shots == "mean":
+            counts = class_sums(torch.ones_like(support), episode.support_y, ways)
+            classes = classes / counts
+        if bn_mode(self.relation) != "support":
+            return self._relate(classes, query)
+        known = support.shape[1]
+        both = torch.cat([support, query], 1)
+        return self._relate(classes, both, stats_from=known * ways)[:, known:]
+
+    def _relate(self, classes: Tensor, query: Tensor, stats_from: int | None = None) -> Tensor:
+        (tasks, ways), examples = classes.shape[:2], query.shape[1]
+        shape = (tasks, examples, ways, *query.shape[2:])
+        pairs = torch.cat(
+            [classes.unsqueeze(1).expand(shape), query.unsqueeze(2).expand(shape)], 3
+        )  # (T, R, N, 2C, ...)
+        scores = run(self.relation, pairs.flatten(1, 2), stats_from=stats_from)
+        return scores.view(tasks, examples, ways)
+
+    def loss(self, episode: Episode) -> Tensor:
+        """Mean squared error of the scores to one-hot labels over the T·R·N pairs."""
+        scores = self(episode)
+        return F.mse_loss(
+            scores, F.one_hot(self.targets(episode), scores.shape[-1]).to(scores.dtype)
+        )
+
+
+def _paper_start(module: nn.Module) -> None:
+    """Start a layer as the authors' code does."""
+    if isinstance(module, nn.Conv2d):
+        fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
+        nn.init.normal_(module.weight, 0.0, (2.0 / fan_out) ** 0.5)
+    elif isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, 0.0, 0.01)
+        nn.init.ones_(module.bias)

@@ -1,0 +1,297 @@
+"""Task sources: the distributions over tasks that episodes are drawn from.
+
+``tasks.at(indices, seed=0)`` is a pure function of (seed, split, index), computed for the whole
+batch at once on the device that holds the data: the same tasks on every machine, in every worker
+and after a resume.
+
+>>> import minimeta as mm
+>>> mm.tasks("glyphs", split="test", ways=5, shots=1, queries=15).sample(32)
+Episode(32 tasks, 5-way 1-shot, 15 queries, 1x28x28)
+"""
+
+import functools
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from minimeta import hashing
+from minimeta.data import SPLITS, glyphs, omniglot, sinusoids
+from minimeta.data.pool import ClassPool
+from minimeta.episodes import Episode, count_queries
+from minimeta.errors import MinimetaError
+
+POOLS: dict[str, Callable[..., ClassPool]] = {"glyphs": glyphs.load, "omniglot": omniglot.load}
+
+
+def tasks(
+    source: str | ClassPool,
+    *,
+    split: str = "train",
+    ways: int | None = None,
+    shots: int = 1,
+    queries: int = 15,
+    device: torch.device | str = "cpu",
+    **options: Any,
+) -> "Tasks":
+    """Return a distribution over tasks p(T).
+
+    Parameters
+    ----------
+    source
+        ``"glyphs"`` (in the package), ``"omniglot"`` (downloaded once), ``"sinusoids"`` (regression),
+        or a :class:`ClassPool` of your own examples.
+    split
+        ``"train"``, ``"val"`` or ``"test"``: disjoint classes for meta-training, model selection and
+        meta-testing.
+    ways
+        N, classes a task (default 5); not for regression.
+    shots, queries
+        K and Q, support and query examples a class (for regression: a task).
+    device
+        Where the data live and episodes are drawn.
+    **options
+        Options of the data set, such as ``resize="nearest"``; see :mod:`minimeta.data.omniglot`.
+
+    Raises
+    ------
+    MinimetaError
+        For an unknown name, split or option, or counts that the data cannot meet.
+
+    >>> tasks("sinusoids", shots=10, queries=10)
+    SinusoidTasks(train, 10-shot, 10 queries)
+    """
+    if not isinstance(source, ClassPool) and split not in SPLITS:
+        raise MinimetaError(f"split {split!r} was given; the splits are {', '.join(SPLITS)}.")
+    if source == "sinusoids":
+        if ways is not None or options:
+            raise MinimetaError(
+                f"sinusoids are regression tasks: they have no ways and no other options, but "
+                f"{', '.join(['ways'] * (ways is not None) + list(options))} was given; leave it out."
+            )
+        return SinusoidTasks(shots=shots, queries=queries, split=split, device=device)
+    counts = dict(ways=5 if ways is None else ways, shots=shots, queries=queries, split=split)
+    if isinstance(source, ClassPool):
+        if options:
+            raise MinimetaError(f"a class pool has no options, but {', '.join(options)} was given.")
+        return ClassTasks(source.to(device), **counts)  # type: ignore[arg-type]
+    if source not in POOLS:
+        raise MinimetaError(
+            f"there is no data set named {source!r}; the names are {', '.join(POOLS)} and sinusoids, "
+            "and your own examples come as a minimeta.ClassPool."
+        )
+    return ClassTasks(_pool(source, split, **options).to(device), name=source, **counts)  # type: ignore[arg-type]
+
+
+@functools.lru_cache(maxsize=4)
+def _pool(name: str, split: str, **options: Any) -> ClassPool:
+    # cached: chapters and tests ask for the same split again and again
+    try:
+        return POOLS[name](split, **options)
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        raise MinimetaError(f"{name} was given an option it does not have: {error}.") from None
+
+
+class Tasks:
+    """A distribution over tasks p(T), from which episodes are drawn. Subclasses define `_draw`."""
+
+    ways: int | None  # None for regression
+    shots: int
+    queries: int
+    item_shape: tuple[int, ...]
+
+    def __init__(self, name: str, split: str, device: torch.device | str = "cpu") -> None:
+        self.name, self.split, self.device = name, split, torch.device(device)
+
+    def at(self, indices: Sequence[int] | Tensor, *, seed: int = 0) -> Episode:
+        """Return the tasks with these numbers: a pure function of (seed, split, index).
+
+        Parameters
+        ----------
+        indices
+            T task numbers: a list, a range or an int64 tensor (T,).
+        seed
+            Chooses one of 2^64 unrelated streams of tasks.
+
+        Returns
+        -------
+        Episode
+            T tasks, on this source's device.
+
+        >>> import minimeta as mm
+        >>> tasks = mm.tasks("sinusoids", shots=2, queries=1)
+        >>> both, second = tasks.at([4, 7], seed=1), tasks.at([7], seed=1)
+        >>> torch.equal(both.support_x[1:], second.support_x)
+        True
+        """
+        numbers = torch.as_tensor(indices, device=self.device)
+        if numbers.ndim != 1 or len(numbers) == 0 or numbers.dtype != torch.int64:
+            raise MinimetaError(
+                f"task numbers of shape {tuple(numbers.shape)} and type {numbers.dtype} were given; "
+                "give a list, range or int64 tensor of at least one number."
+            )
+        key = hashing.fold(hashing.start(seed, self.device), hashing.text_word(self.split))
+        return self._draw(hashing.fold(key, numbers), numbers)
+
+    def sample(self, tasks: int, generator: torch.Generator | None = None) -> Episode:
+        """Draw a batch of new tasks: draws a seed from ``generator``, then calls :meth:`at`.
+
+        Without a generator the seed comes from torch's default one, so ``torch.manual_seed`` rules.
+        """
+        seed = int(torch.randint(1 << 62, (), generator=generator))
+        return self.at(range(tasks), seed=seed)
+
+    def _draw(self, key: Tensor, indices: Tensor) -> Episode:
+        raise NotImplementedError
+
+
+class ClassTasks(Tasks):
+    """N-way K-shot classification tasks from a class pool.
+
+    Each task draws N different classes, gives them the labels 0..N-1 in random order, and draws
+    K + Q different examples of each: K for the support set, Q for the query set. Rows are ordered by
+    label; no learner may use that (and none here does: permuting them is a test).
+
+    >>> pool = ClassPool(torch.arange(12.0).view(12, 1), torch.full((4,), 3), tuple("abcd"))
+    >>> ClassTasks(pool, ways=2, shots=1, queries=2)
+    ClassTasks(pool/train, 2-way 1-shot, 2 queries, 4 classes)
+    """
+
+    def __init__(
+        self, pool: ClassPool, *, ways: int, shots: int, queries: int, split: str = "train",
+        name: str = "pool",
+    ) -> None:  # fmt: skip
+        super().__init__(name, split, pool.items.device)
+        for word, value in (("ways", ways), ("shots", shots), ("queries", queries)):
+            _check_count(word, value)
+        if ways > len(pool):
+            raise MinimetaError(
+                f"{ways} ways were asked for but the {split} split of {name} has {len(pool)} classes; "
+                "ask for fewer ways or give more classes."
+            )
+        smallest = int(pool.sizes.min())
+        if shots + queries > smallest:
+            raise MinimetaError(
+                f"{shots} shots and {queries} queries a class were asked for but the smallest class "
+                f"of {name} ({pool.names[int(pool.sizes.argmin())]}) has {smallest} examples; support "
+                "and query are disjoint, so ask for fewer or leave that class out."
+            )
+        self.pool, self.ways, self.shots, self.queries = pool, ways, shots, queries
+        self.item_shape = pool.item_shape
+        self._starts = pool.starts
+        labels = torch.arange(ways, device=self.device)
+        self._support_y, self._query_y = (labels.repeat_interleave(n) for n in (shots, queries))
+
+    def _draw(self, key: Tensor, indices: Tensor) -> Episode:
+        rows = self.rows(key)  # (T, N, K + Q)
+        support, query = rows[..., : self.shots], rows[..., self.shots :]
+        tasks = len(indices)
+        return Episode._trusted(
+            self._take(support), self._support_y.repeat(tasks, 1),
+            self._take(query), self._query_y.repeat(tasks, 1), self.ways,
+        )  # fmt: skip
+
+    def rows(self, key: Tensor) -> Tensor:
+        """Rows of the pool that each task uses, (T, N, K + Q); label n is row n of axis 1."""
+        classes = hashing.choose(hashing.fold(key, 0), len(self.pool), self.ways)  # (T, N)
+        label = torch.arange(self.ways, device=key.device)
+        member = hashing.fold(hashing.fold(key, 1).unsqueeze(-1), label)
+        picks = hashing.choose(member, self.pool.sizes[classes], self.shots + self.queries)
+        return self._starts[classes].unsqueeze(-1) + picks
+
+    def _take(self, rows: Tensor) -> Tensor:
+        items = self.pool.items.index_select(0, rows.reshape(-1))
+        return items.view(len(rows), -1, *self.pool.item_shape)
+
+    def to(self, device: torch.device | str) -> "ClassTasks":
+        """Return the same tasks with the data on ``device``, where episodes are then drawn."""
+        return ClassTasks(
+            self.pool.to(device), ways=self.ways, shots=self.shots, queries=self.queries,
+            split=self.split, name=self.name,
+        )  # fmt: skip
+
+    def __repr__(self) -> str:
+        return (
+            f"ClassTasks({self.name}/{self.split}, {self.ways}-way {self.shots}-shot, "
+            f"{count_queries(self.queries)}, {len(self.pool)} classes)"
+        )
+
+
+class SinusoidTasks(Tasks):
+    """Regression tasks y = A sin(x - b): see :mod:`minimeta.data.sinusoids`."""
+
+    ways, item_shape = None, (1,)
+
+    def __init__(
+        self, *, shots: int, queries: int, split: str = "train", device: torch.device | str = "cpu"
+    ) -> None:
+        super().__init__("sinusoids", split, device)
+        for word, value in (("shots", shots), ("queries", queries)):
+            _check_count(word, value)
+        self.shots, self.queries = shots, queries
+
+    def _draw(self, key: Tensor, indices: Tensor) -> Episode:
+        x, y = sinusoids.draw(key, self.shots + self.queries)
+        k = self.shots
+        return Episode._trusted(x[:, :k], y[:, :k], x[:, k:], y[:, k:], None)
+
+    def to(self, device: torch.device | str) -> "SinusoidTasks":
+        """Return the same tasks, drawn on ``device``."""
+        return SinusoidTasks(
+            shots=self.shots, queries=self.queries, split=self.split, device=device
+        )
+
+    def __repr__(self) -> str:
+        return f"SinusoidTasks({self.split}, {self.shots}-shot, {count_queries(self.queries)})"
+
+
+class FixedTasks(Tasks):
+    """A published list of episodes; task number i is episode i, whatever the seed.
+
+    >>> x, y = torch.zeros(1, 2, 3), torch.tensor([[0, 1]])
+    >>> FixedTasks(Episode(x, y, x, y), name="mine").at([0])
+    Episode(1 task, 2-way 1-shot, 1 query, 3)
+    """
+
+    def __init__(self, episode: Episode, *, name: str, split: str = "test") -> None:
+        super().__init__(name, split, episode.support_x.device)
+        self.episode, self.ways = episode, episode.ways
+        self.item_shape = tuple(episode.support_x.shape[2:])
+        classes = episode.ways or 1
+        self.shots = episode.support_x.shape[1] // classes
+        self.queries = episode.query_x.shape[1] // classes
+
+    def __len__(self) -> int:
+        return len(self.episode)
+
+    def _draw(self, key: Tensor, indices: Tensor) -> Episode:
+        if int(indices.min()) < 0 or int(indices.max()) >= len(self):
+            raise MinimetaError(
+                f"task {int(indices.max())} was asked for but {self.name} has {len(self)} fixed tasks; "
+                f"ask for numbers 0..{len(self) - 1}."
+            )
+        ep = self.episode
+        query_y = None if ep.query_y is None else ep.query_y[indices]
+        return Episode._trusted(
+            ep.support_x[indices], ep.support_y[indices], ep.query_x[indices], query_y, ep.ways
+        )
+
+    def to(self, device: torch.device | str) -> "FixedTasks":
+        """Return the same tasks on ``device``."""
+        return FixedTasks(self.episode.to(device), name=self.name, split=self.split)
+
+    def __repr__(self) -> str:
+        return f"FixedTasks({self.name}/{self.split}, {len(self)} tasks)"
+
+
+def _check_count(word: str, value: int) -> None:
+    try:
+        whole = operator.index(value)
+    except TypeError:
+        whole = 0
+    if whole < 1 or isinstance(value, bool):
+        raise MinimetaError(f"{word}={value!r} was given; it is a whole number of at least 1.")

@@ -1,0 +1,128 @@
+"""Saving a learner and loading it again: safetensors, with the learner's description inside.
+
+Nothing in such a file can execute code. The description names the learner, its networks and their
+arguments, so ``load`` rebuilds minimeta's own learners; for a network of your own, build the learner
+and pass it along.
+
+>>> import minimeta as mm, tempfile
+>>> with tempfile.TemporaryDirectory() as folder:
+...     path = mm.save(mm.ProtoNet(mm.Conv4()), folder + "/protonet.safetensors")
+...     type(mm.load(path)).__name__
+'ProtoNet'
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import nn
+
+from minimeta.errors import MinimetaError
+from minimeta.maml import MAML
+from minimeta.networks import MLP, Conv4, RelationModule
+from minimeta.protonet import ProtoNet
+from minimeta.relationnet import RelationNet
+
+FORMAT = "1"
+# what a file may ask for by name: nothing else is ever built
+BUILDERS: dict[str, type[nn.Module]] = {
+    c.__name__: c
+    for c in (MAML, ProtoNet, RelationNet, Conv4, MLP, RelationModule, nn.Identity, nn.Flatten)
+}
+
+
+def save(learner: nn.Module, path: str | Path, *, note: str = "") -> Path:
+    """Write the learner's weights and description, atomically.
+
+    Parameters
+    ----------
+    learner
+        Any module; minimeta's own can be rebuilt by :func:`load` alone.
+    path
+        Usually ending in ``.safetensors``.
+    note
+        Free text to keep with the weights, such as how they were trained.
+    """
+    path = Path(path)
+    tensors = {name: t.detach().contiguous().cpu() for name, t in learner.state_dict().items()}
+    metadata = {"minimeta": FORMAT, "learner": json.dumps(describe(learner)), "note": note}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(to_bytes(tensors, metadata))
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def load(path: str | Path, learner: nn.Module | None = None) -> nn.Module:
+    """Read a learner, in ``eval()`` mode.
+
+    Parameters
+    ----------
+    path
+        A file written by :func:`save`.
+    learner
+        A learner of the same shape to load the weights into; needed when its network is not one of
+        minimeta's.
+
+    Raises
+    ------
+    MinimetaError
+        If the file is missing, is not a minimeta file, or describes another learner.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise MinimetaError(f"there is no file {path}; give the path of saved weights.") from None
+    except (SafetensorError, OSError) as error:
+        raise MinimetaError(f"{path} is not a readable safetensors file ({error}).") from None
+    if metadata.get("minimeta") != FORMAT:
+        raise MinimetaError(
+            f"{path} says minimeta format {metadata.get('minimeta')!r}; this version reads format "
+            f"{FORMAT!r}: save the weights again with this version."
+        )
+    if learner is None:
+        learner = rebuild(json.loads(metadata["learner"]))
+    try:
+        learner.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise MinimetaError(
+            f"the weights in {path} were saved from {metadata['learner']} and do not fit this "
+            f"{type(learner).__name__}: {' '.join(str(error).split())[:200]}"
+        ) from None
+    return learner.eval()
+
+
+def describe(module: nn.Module) -> dict[str, Any]:
+    """Describe a module as plain data: its class, and its arguments if it is one of minimeta's."""
+    arguments = {
+        name: describe(value) if isinstance(value, nn.Module) else value
+        for name, value in getattr(module, "config", {}).items()
+    }
+    return {"class": type(module).__name__, "arguments": arguments}
+
+
+def rebuild(description: dict[str, Any]) -> nn.Module:
+    """Build a module from its description, if it is one of minimeta's."""
+    name = description["class"]
+    if name not in BUILDERS:
+        raise MinimetaError(
+            f"the file holds a {name}, which minimeta cannot build; build the learner yourself and call "
+            "load(path, learner)."
+        )
+    arguments = {
+        key: rebuild(value)
+        if isinstance(value, dict)
+        else tuple(value)
+        if isinstance(value, list)
+        else value
+        for key, value in description["arguments"].items()
+    }
+    return BUILDERS[name](**arguments)

@@ -1,0 +1,134 @@
+"""Running modules on many tasks at once, and the inner step."""
+
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from minimeta import MAML, Episode, MinimetaError
+from minimeta.adapt import inner_loop, per_task, run, sgd_step
+
+
+def episode(tasks=3, ways=2, item=(4,)):
+    g = torch.Generator().manual_seed(1)
+    labels = torch.arange(ways).repeat(tasks, 2)
+    x = torch.randn(tasks, 2 * ways, *item, generator=g)
+    return Episode(x, labels, torch.randn(tasks, 3, *item, generator=g), labels[:, :3])
+
+
+def test_meta_gradient_of_a_cubic_matches_finite_differences():
+    def outer(value, first_order=False):
+        theta = {"t": torch.tensor([[value]], dtype=torch.float64, requires_grad=True)}
+        adapted = sgd_step(theta, (theta["t"] ** 3).sum(1), lr=0.1, first_order=first_order)
+        return theta["t"], adapted["t"].square().sum()
+
+    def exact(first_order):
+        t, loss = outer(0.7, first_order)
+        return float(torch.autograd.grad(loss, t)[0])
+
+    numeric = (outer(0.7 + 1e-6)[1].item() - outer(0.7 - 1e-6)[1].item()) / 2e-6
+    assert abs(exact(first_order=False) - numeric) < 1e-8
+    assert abs(exact(first_order=True) - numeric) > 0.1  # FOMAML is another gradient
+
+
+def test_one_step_on_a_quadratic_with_the_newton_rate_lands_on_its_minimum():
+    a, c = torch.tensor([[2.0], [5.0]]), torch.tensor([[1.0], [-3.0]])  # two tasks, a/2 (t - c)^2
+    theta = per_task({"t": torch.zeros(1, requires_grad=True)}, 2)
+    for task in range(2):
+        losses = (a / 2 * (theta["t"] - c) ** 2).sum(1)
+        stepped = sgd_step(theta, losses, lr=1 / a[task].item(), first_order=True)["t"]
+        assert torch.allclose(stepped[task], c[task])
+
+
+def test_tasks_do_not_touch_each_other():
+    net = nn.Linear(4, 2)
+    ep = episode()
+
+    def adapted(e):
+        theta = per_task(dict(net.named_parameters()), len(e))
+        return inner_loop(
+            lambda p, x: run(net, x, p),
+            theta,
+            e.support_x,
+            e.support_y,
+            lr=0.5,
+            steps=3,
+            first_order=True,
+        )
+
+    together = adapted(ep)
+    for t in range(3):
+        for name, value in adapted(ep[t : t + 1]).items():
+            assert torch.allclose(value[0], together[name][t], atol=1e-6)
+
+
+@pytest.mark.parametrize("module", [
+    nn.Flatten(), nn.Sequential(nn.Conv1d(1, 3, 2), nn.ReLU(), nn.Flatten()),
+    nn.Sequential(nn.Flatten(), nn.LayerNorm(4), nn.Linear(4, 2)),
+])  # fmt: skip
+def test_any_module_runs_on_all_tasks_like_one_after_another(module):
+    x = torch.randn(3, 5, 1, 4)
+    assert torch.allclose(run(module, x), torch.stack([module(task) for task in x]), atol=1e-6)
+
+
+class Branching(nn.Module):
+    """Control flow that depends on the data, which vmap cannot follow."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.linear(x) if x.sum() > 0 else -self.linear(x)
+
+
+@pytest.mark.parametrize("unsafe, reason", [
+    (Branching, "vectorising over tasks failed"),
+    (lambda: nn.Sequential(nn.Linear(4, 2), nn.BatchNorm1d(2, track_running_stats=False)), "BatchNorm1d"),
+    (lambda: nn.Sequential(nn.Linear(4, 2), nn.Dropout(0.0)), "Dropout"),
+])  # fmt: skip
+def test_unsafe_modules_run_in_a_loop_and_say_so_once(unsafe, reason):
+    module = unsafe()
+    ep = episode()
+    with pytest.warns(UserWarning, match=reason):
+        together = run(module, ep.support_x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = run(module, ep.support_x)
+    expected = torch.stack([module(x) for x in ep.support_x])
+    assert torch.equal(together, expected) and torch.equal(again, expected)
+
+
+def test_an_unsafe_module_has_the_right_meta_gradient():
+    net = nn.Sequential(
+        nn.Linear(4, 3), nn.BatchNorm1d(3, track_running_stats=False), nn.Tanh(), nn.Linear(3, 2)
+    ).double()  # fmt: skip
+    ep = episode().to(torch.float64)
+    learner = MAML(net, inner_lr=0.3, inner_steps=2)
+    with pytest.warns(UserWarning, match="BatchNorm1d"):
+        learner.loss(ep).backward()
+    for p in net.parameters():
+        for i in range(p.numel()):
+
+            def at(h, p=p, i=i):
+                with torch.no_grad():
+                    p.view(-1)[i] += h
+                    value = learner.loss(ep).item()
+                    p.view(-1)[i] -= h
+                return value
+
+            numeric = (at(1e-6) - at(-1e-6)) / 2e-6
+            assert abs(float(p.grad.view(-1)[i]) - numeric) < 1e-7
+
+
+def test_running_statistics_in_the_inner_loop_are_refused():
+    learner = MAML(nn.Sequential(nn.Linear(4, 2), nn.BatchNorm1d(2)), inner_lr=0.1)
+    with pytest.raises(MinimetaError, match="BatchNorm1d '1' keeps running statistics"):
+        learner(episode())
+    assert learner.eval()(episode()).shape == (3, 3, 2)  # frozen statistics are fine
+
+
+def test_a_true_fault_is_shown_as_itself():
+    with pytest.raises(RuntimeError, match="mat1 and mat2 shapes"):
+        run(nn.Linear(7, 2), episode().support_x)
