@@ -7,15 +7,16 @@
 Training(2 steps of 25 tasks, ...)
 """
 
+from minimeta.catalog import tasks
 from minimeta.data.pool import ClassPool
 from minimeta.episodes import Episode
 from minimeta.errors import DataUnavailable, DivergedError, MinimetaError
 from minimeta.evaluate import Result, compare, half_width, meta_test
 from minimeta.maml import MAML
-from minimeta.networks import MLP, BatchNorm, Conv4, RelationModule
+from minimeta.networks import MLP, Conv4, RelationModule
+from minimeta.norm import BatchNorm
 from minimeta.protonet import ProtoNet
 from minimeta.relationnet import RelationNet
-from minimeta.sources import tasks
 from minimeta.train import meta_train
 from minimeta.weights import load, save
 

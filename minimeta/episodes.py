@@ -87,15 +87,13 @@ class Episode:
     def to(self, target: torch.device | str | torch.dtype) -> "Episode":
         """Return the episode on another device, or with its floating-point tensors in another dtype."""
 
-        def move(tensor: Tensor | None) -> Tensor | None:
-            if tensor is None or (
-                isinstance(target, torch.dtype) and not tensor.is_floating_point()
-            ):
-                return tensor
-            return tensor.to(target)
+        def move(tensor: Tensor) -> Tensor:
+            keep = isinstance(target, torch.dtype) and not tensor.is_floating_point()
+            return tensor if keep else tensor.to(target)
 
-        moved = [move(getattr(self, f.name)) for f in fields(self) if f.init]
-        return self._trusted(*moved, ways=self.ways)  # type: ignore[arg-type]
+        support_x, support_y, query_x = map(move, (self.support_x, self.support_y, self.query_x))
+        query_y = None if self.query_y is None else move(self.query_y)
+        return self._trusted(support_x, support_y, query_x, query_y, self.ways)
 
     def __repr__(self) -> str:
         tasks = f"{len(self)} task" + "s" * (len(self) != 1)

@@ -4,7 +4,7 @@
 >>> import minimeta as mm
 >>> tasks = mm.tasks("glyphs", split="test", ways=5, shots=1, queries=15)
 >>> mm.meta_test(mm.ProtoNet(nn.Flatten()), tasks, episodes=20)
-0.... ± 0.0... accuracy (20 episodes, glyphs/test, 5-way 1-shot, 15 queries, bn=none, seed 0)
+0... ± 0.0... accuracy (20 episodes, glyphs/test, 5-way 1-shot, 15 queries, bn=none, seed 0)
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from minimeta.episodes import Episode, count_queries
 from minimeta.errors import MinimetaError
-from minimeta.networks import BN, bn_mode, normalised
+from minimeta.norm import BN, bn_mode, normalised
 from minimeta.sources import Tasks
 
 

@@ -22,6 +22,7 @@ def task_losses(
     Finn et al. 2017, Eqs. (2) and (3), print sums over the examples; we take means, so that a
     learning rate means the same at every number of shots and ways.
 
+    >>> import torch
     >>> task_losses(torch.zeros(1, 3, 2), torch.tensor([[0, 1, 0]]))     # a guess: log 2
     tensor([0.6931])
     """
@@ -36,6 +37,7 @@ def class_sums(
 ) -> Float[Tensor, "task way *shape"]:
     """Sum the support values of each class, however many shots each class has.
 
+    >>> import torch
     >>> class_sums(torch.tensor([[[1.0], [2.0], [5.0]]]), torch.tensor([[1, 0, 1]]), ways=2)
     tensor([[[2.],
              [6.]]])

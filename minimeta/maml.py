@@ -16,7 +16,7 @@ from minimeta.adapt import Params, inner_loop, per_task, refuse_running_statisti
 from minimeta.episodes import Episode
 from minimeta.errors import MinimetaError
 from minimeta.learner import Learner
-from minimeta.networks import bn_mode
+from minimeta.norm import bn_mode
 
 
 class MAML(Learner):
@@ -88,7 +88,8 @@ class MAML(Learner):
         """
         outer = torch.is_grad_enabled()
         test = not self.training and self.test_inner_steps is not None
-        theta = {n: p for n, p in self.network.named_parameters() if p.requires_grad}
+        named = self.network.named_parameters()
+        theta: Params = {n: p for n, p in named if p.requires_grad}
         with torch.enable_grad():
             if not outer:  # nobody differentiates through this inner loop
                 theta = {n: p.detach().requires_grad_() for n, p in theta.items()}

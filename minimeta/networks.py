@@ -1,101 +1,21 @@
-r"""Networks: the papers' Conv4, the sinusoid MLP, the relation module, and a normalisation per task.
+r"""Networks: the papers' Conv4, the sinusoid MLP and the relation module.
 
 All of these take examples (B, \*item) like any module, or a batch of tasks (T, B, \*item). In both
 forms each task's set is normalised by itself: a loop over tasks and one call for all of them give
 the same numbers.
 """
 
-import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Literal
+from itertools import pairwise
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minimeta.errors import MinimetaError
+from minimeta.norm import BN, BatchNorm, checked
 
-BN = Literal["batch", "support", "running"]
-BN_MODES = ("batch", "support", "running")
 LAYOUTS = ("pool", "strided", "maps")
-
-
-class BatchNorm(nn.Module):
-    """Batch normalisation over one task's set at a time (Ioffe & Szegedy 2015), never pooled over tasks.
-
-    Parameters
-    ----------
-    features
-        Channels C.
-    mode
-        ``"batch"``: the set that passes gives its own mean and variance, so a query sees its
-        companions (transductive). ``"support"``: the first ``stats_from`` examples, the support set,
-        give them (inductive). ``"running"``: batch statistics in meta-training, whose running averages
-        are used in evaluation (inductive there).
-    eps, momentum
-        As in ``torch.nn.BatchNorm2d``.
-
-    Notes
-    -----
-    Written from mean and variance because ``torch.func.vmap`` over ``F.batch_norm`` in training mode
-    gives wrong second-order gradients without a word (pytorch/functorch#534).
-
-    >>> BatchNorm(2)(torch.tensor([[1.0, 5.0], [3.0, 9.0]])).round().tolist()
-    [[-1.0, -1.0], [1.0, 1.0]]
-    """
-
-    running_mean: Tensor
-    running_var: Tensor
-
-    def __init__(
-        self, features: int, mode: BN = "batch", *, eps: float = 1e-5, momentum: float = 0.1
-    ) -> None:
-        super().__init__()
-        self.mode, self.eps, self.momentum = _checked(mode, BN_MODES, "bn"), eps, momentum
-        self.weight, self.bias = (
-            nn.Parameter(torch.ones(features)),
-            nn.Parameter(torch.zeros(features)),
-        )
-        self.has_running = mode == "running"
-        if self.has_running:
-            self.register_buffer("running_mean", torch.zeros(features))
-            self.register_buffer("running_var", torch.ones(features))
-
-    def forward(self, x: Tensor, *, tasks: int = 1, stats_from: int | None = None) -> Tensor:
-        r"""Normalise ``x`` (tasks·B, C, \*spatial), each task's B examples by themselves."""
-        sets = x.reshape(tasks, -1, x.shape[1], math.prod(x.shape[2:]))  # (T, B, C, places)
-        if self.mode == "running" and not self.training:
-            mean, var = (b.view(1, 1, -1, 1) for b in (self.running_mean, self.running_var))
-        else:
-            # a constant shift changes no output, and near zero E[x^2] - E[x]^2 loses no digits
-            shift = sets[:, :1].mean(3, keepdim=True).detach()
-            sets = sets - shift
-            seen = sets[:, :stats_from] if self.mode == "support" else sets
-            mean, var = _moments(seen)
-            if self.mode == "running":
-                self._update(mean + shift, var, count=seen.shape[1] * seen.shape[3])
-        scale = self.weight.view(1, 1, -1, 1) * torch.rsqrt(var + self.eps)
-        return (sets * scale + (self.bias.view(1, 1, -1, 1) - mean * scale)).view(x.shape)
-
-    @torch.no_grad()
-    def _update(self, mean: Tensor, var: Tensor, count: int) -> None:
-        # one step towards the mean of the tasks' statistics; the variance unbiased, as torch does
-        var = var * (count / max(count - 1, 1))
-        self.running_mean.lerp_(mean.mean(0).flatten(), self.momentum)
-        self.running_var.lerp_(var.mean(0).flatten(), self.momentum)
-
-    def extra_repr(self) -> str:
-        """Show the size and the mode."""
-        return f"{len(self.weight)}, mode={self.mode!r}"
-
-
-def _moments(sets: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of each task and channel: (T, B, C, places) -> two of (T, 1, C, 1)."""
-    count = sets.shape[1] * sets.shape[3]
-    # places first, then examples: several times faster than one reduction over both on a CPU
-    mean, square = ((v.sum(3).sum(1) / count)[:, None, :, None] for v in (sets, sets * sets))
-    return mean, square - mean * mean
 
 
 class ConvBlock(nn.Module):
@@ -121,8 +41,9 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor, *, tasks: int, stats_from: int | None) -> Tensor:
         """(tasks·B, inputs, H, W) -> (tasks·B, outputs, H', W')."""
-        x = F.relu(self.norm(self.conv(x), tasks=tasks, stats_from=stats_from))
-        return F.max_pool2d(x, 2) if self.pool else x
+        x = self.norm(self.conv(x), tasks=tasks, stats_from=stats_from)
+        # ReLU after the pool: the same values, for a quarter of the work
+        return F.relu(F.max_pool2d(x, 2) if self.pool else x)
 
 
 class TaskModule(nn.Module):
@@ -185,16 +106,15 @@ class Conv4(TaskModule):
         self.config = dict(
             ways=ways, channels=channels, filters=filters, size=size, layout=layout, bn=bn
         )
-        self.layout = _checked(layout, LAYOUTS, "layout")
-        shapes = {
-            "pool": [dict()] * 4,
-            "strided": [dict(stride=2, pool=False)] * 4,
-            "maps": [dict(padding=0)] * 2 + [dict(pool=False)] * 2,
-        }[layout]
-        planes = [channels] + [filters] * 4
+        self.layout, self.bn = checked(layout, LAYOUTS, "layout"), bn
+        blocks: dict[str, list[dict[str, Any]]] = {
+            "pool": [{}] * 4,
+            "strided": [{"stride": 2, "pool": False}] * 4,
+            "maps": [{"padding": 0}] * 2 + [{"pool": False}] * 2,
+        }
         self.blocks = nn.ModuleList(
-            ConvBlock(a, b, bn, **shape)  # type: ignore[arg-type]
-            for a, b, shape in zip(planes[:4], planes[1:], shapes, strict=True)
+            ConvBlock(filters if i else channels, filters, bn, **block)
+            for i, block in enumerate(blocks[layout])
         )
         self.channels, self.size = channels, size
         self.maps = self._map_shape(filters)
@@ -223,6 +143,7 @@ class Conv4(TaskModule):
                 f"{(self.channels, self.size, self.size)}; make it with channels={x.shape[1]} and "
                 f"size={x.shape[-1]} (square images)."
             )
+        x = _channels_last(x)
         for block in self.blocks:
             x = block(x, tasks=tasks, stats_from=stats_from)
         if self.layout == "strided":
@@ -230,6 +151,15 @@ class Conv4(TaskModule):
         if self.head is None:
             return x if self.layout == "maps" else x.flatten(1)
         return self.head(x.flatten(1))
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """Lay the channels of each pixel side by side: on a CPU, convolving and pooling are faster so."""
+    if x.device.type != "cpu":
+        return x
+    if x.shape[1] == 1:  # the same memory either way, but torch must see it in the strides
+        return x.reshape(len(x), *x.shape[2:], 1).permute(0, 3, 1, 2)
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 class MLP(TaskModule):
@@ -245,7 +175,7 @@ class MLP(TaskModule):
         super().__init__()
         self.config = dict(inputs=inputs, outputs=outputs, hidden=tuple(hidden))
         sizes = [inputs, *hidden, outputs]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
 
     def forward(self, x: Tensor, *, stats_from: int | None = None) -> Tensor:
         """(..., inputs) -> (..., outputs)."""
@@ -286,7 +216,7 @@ class RelationModule(TaskModule):
         if side < 1:
             raise MinimetaError(
                 f"maps of {maps[1]}x{maps[2]} leave no pixel after two pooled blocks with padding="
-                f"{padding}; use padding=1 or larger images."
+                f"{padding}; use larger images or padding=1."
             )
         self.hidden, self.score = nn.Linear(filters * side * side, hidden), nn.Linear(hidden, 1)
 
@@ -295,44 +225,3 @@ class RelationModule(TaskModule):
         for block in self.blocks:
             x = block(x, tasks=tasks, stats_from=stats_from)
         return torch.sigmoid(self.score(F.relu(self.hidden(x.flatten(1)))))
-
-
-def bn_mode(module: nn.Module) -> str:
-    """Say how a module normalises: one of BN_MODES, ``"none"``, or ``"torch"`` for torch's own layers."""
-    modes = {m.mode for m in module.modules() if isinstance(m, BatchNorm)}
-    if len(modes) > 1:
-        return "+".join(sorted(modes))
-    foreign = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules())
-    return modes.pop() if modes else ("torch" if foreign else "none")
-
-
-@contextmanager
-def normalised(module: nn.Module, bn: BN | None) -> Iterator[None]:
-    """Set the mode of every :class:`BatchNorm` inside ``module`` for a while; None changes nothing."""
-    layers = [m for m in module.modules() if isinstance(m, BatchNorm)]
-    if bn is not None:
-        _checked(bn, BN_MODES, "bn")
-        if not layers:
-            raise MinimetaError(
-                f"bn={bn!r} was asked for but this learner has no minimeta BatchNorm layer "
-                f"(its normalisation: {bn_mode(module)}); leave bn out."
-            )
-        if bn == "running" and not all(layer.has_running for layer in layers):
-            raise MinimetaError(
-                "bn='running' was asked for but the network kept no running averages; train it with "
-                "bn='running', or evaluate with 'batch' or 'support'."
-            )
-    before = [layer.mode for layer in layers]
-    try:
-        for layer in layers:
-            layer.mode = bn or layer.mode
-        yield
-    finally:
-        for layer, mode in zip(layers, before, strict=True):
-            layer.mode = mode
-
-
-def _checked(value: str, allowed: tuple[str, ...], word: str) -> str:
-    if value not in allowed:
-        raise MinimetaError(f"{word}={value!r} was given; it is one of {', '.join(allowed)}.")
-    return value

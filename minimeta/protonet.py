@@ -18,7 +18,7 @@ from minimeta.adapt import run
 from minimeta.episodes import Episode
 from minimeta.errors import MinimetaError
 from minimeta.learner import Learner, class_sums, require_classes
-from minimeta.networks import bn_mode
+from minimeta.norm import bn_mode
 
 DISTANCES = ("squared", "euclidean")
 

@@ -18,7 +18,8 @@ from minimeta.adapt import run
 from minimeta.episodes import Episode
 from minimeta.errors import MinimetaError
 from minimeta.learner import Learner, class_sums, require_classes
-from minimeta.networks import Conv4, RelationModule, bn_mode
+from minimeta.networks import Conv4, RelationModule
+from minimeta.norm import bn_mode
 from minimeta.protonet import embed
 
 POOLING = ("sum", "mean")
@@ -65,7 +66,7 @@ class RelationNet(Learner):
                     "relation=, a module that maps pairs (B, 2C, ...) to scores (B, 1)."
                 )
             padding = 1 if encoder.maps[1] < 10 else 0  # the paper's 5x5 and 19x19 maps
-            relation = RelationModule(encoder.maps, padding=padding, bn=encoder.config["bn"])
+            relation = RelationModule(encoder.maps, padding=padding, bn=encoder.bn)
             relation.apply(_paper_start)
         self.config = dict(encoder=encoder, relation=relation, shots=shots, shared_pass=shared_pass)
         self.encoder, self.relation, self.shots = encoder, relation, shots

@@ -9,103 +9,33 @@ and after a resume.
 Episode(32 tasks, 5-way 1-shot, 15 queries, 1x28x28)
 """
 
-import functools
 import operator
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from minimeta import hashing
-from minimeta.data import SPLITS, glyphs, omniglot, sinusoids
+from minimeta.data import sinusoids
 from minimeta.data.pool import ClassPool
 from minimeta.episodes import Episode, count_queries
 from minimeta.errors import MinimetaError
-
-POOLS: dict[str, Callable[..., ClassPool]] = {"glyphs": glyphs.load, "omniglot": omniglot.load}
-
-
-def tasks(
-    source: str | ClassPool,
-    *,
-    split: str = "train",
-    ways: int | None = None,
-    shots: int = 1,
-    queries: int = 15,
-    device: torch.device | str = "cpu",
-    **options: Any,
-) -> "Tasks":
-    """Return a distribution over tasks p(T).
-
-    Parameters
-    ----------
-    source
-        ``"glyphs"`` (in the package), ``"omniglot"`` (downloaded once), ``"sinusoids"`` (regression),
-        or a :class:`ClassPool` of your own examples.
-    split
-        ``"train"``, ``"val"`` or ``"test"``: disjoint classes for meta-training, model selection and
-        meta-testing.
-    ways
-        N, classes a task (default 5); not for regression.
-    shots, queries
-        K and Q, support and query examples a class (for regression: a task).
-    device
-        Where the data live and episodes are drawn.
-    **options
-        Options of the data set, such as ``resize="nearest"``; see :mod:`minimeta.data.omniglot`.
-
-    Raises
-    ------
-    MinimetaError
-        For an unknown name, split or option, or counts that the data cannot meet.
-
-    >>> tasks("sinusoids", shots=10, queries=10)
-    SinusoidTasks(train, 10-shot, 10 queries)
-    """
-    if not isinstance(source, ClassPool) and split not in SPLITS:
-        raise MinimetaError(f"split {split!r} was given; the splits are {', '.join(SPLITS)}.")
-    if source == "sinusoids":
-        if ways is not None or options:
-            raise MinimetaError(
-                f"sinusoids are regression tasks: they have no ways and no other options, but "
-                f"{', '.join(['ways'] * (ways is not None) + list(options))} was given; leave it out."
-            )
-        return SinusoidTasks(shots=shots, queries=queries, split=split, device=device)
-    counts = dict(ways=5 if ways is None else ways, shots=shots, queries=queries, split=split)
-    if isinstance(source, ClassPool):
-        if options:
-            raise MinimetaError(f"a class pool has no options, but {', '.join(options)} was given.")
-        return ClassTasks(source.to(device), **counts)  # type: ignore[arg-type]
-    if source not in POOLS:
-        raise MinimetaError(
-            f"there is no data set named {source!r}; the names are {', '.join(POOLS)} and sinusoids, "
-            "and your own examples come as a minimeta.ClassPool."
-        )
-    return ClassTasks(_pool(source, split, **options).to(device), name=source, **counts)  # type: ignore[arg-type]
-
-
-@functools.lru_cache(maxsize=4)
-def _pool(name: str, split: str, **options: Any) -> ClassPool:
-    # cached: chapters and tests ask for the same split again and again
-    try:
-        return POOLS[name](split, **options)
-    except TypeError as error:
-        if "unexpected keyword argument" not in str(error):
-            raise
-        raise MinimetaError(f"{name} was given an option it does not have: {error}.") from None
 
 
 class Tasks:
     """A distribution over tasks p(T), from which episodes are drawn. Subclasses define `_draw`."""
 
-    ways: int | None  # None for regression
     shots: int
     queries: int
     item_shape: tuple[int, ...]
 
     def __init__(self, name: str, split: str, device: torch.device | str = "cpu") -> None:
         self.name, self.split, self.device = name, split, torch.device(device)
+
+    @property
+    def ways(self) -> int | None:
+        """N, classes a task; None for regression."""
+        return None
 
     def at(self, indices: Sequence[int] | Tensor, *, seed: int = 0) -> Episode:
         """Return the tasks with these numbers: a pure function of (seed, split, index).
@@ -180,11 +110,17 @@ class ClassTasks(Tasks):
                 f"of {name} ({pool.names[int(pool.sizes.argmin())]}) has {smallest} examples; support "
                 "and query are disjoint, so ask for fewer or leave that class out."
             )
-        self.pool, self.ways, self.shots, self.queries = pool, ways, shots, queries
+        self.pool, self.shots, self.queries = pool, shots, queries
+        self._ways = ways
         self.item_shape = pool.item_shape
         self._starts = pool.starts
         labels = torch.arange(ways, device=self.device)
         self._support_y, self._query_y = (labels.repeat_interleave(n) for n in (shots, queries))
+
+    @property
+    def ways(self) -> int:
+        """N, classes a task."""
+        return self._ways
 
     def _draw(self, key: Tensor, indices: Tensor) -> Episode:
         rows = self.rows(key)  # (T, N, K + Q)
@@ -224,7 +160,7 @@ class ClassTasks(Tasks):
 class SinusoidTasks(Tasks):
     """Regression tasks y = A sin(x - b): see :mod:`minimeta.data.sinusoids`."""
 
-    ways, item_shape = None, (1,)
+    item_shape = (1,)
 
     def __init__(
         self, *, shots: int, queries: int, split: str = "train", device: torch.device | str = "cpu"
@@ -259,11 +195,16 @@ class FixedTasks(Tasks):
 
     def __init__(self, episode: Episode, *, name: str, split: str = "test") -> None:
         super().__init__(name, split, episode.support_x.device)
-        self.episode, self.ways = episode, episode.ways
+        self.episode = episode
         self.item_shape = tuple(episode.support_x.shape[2:])
         classes = episode.ways or 1
         self.shots = episode.support_x.shape[1] // classes
         self.queries = episode.query_x.shape[1] // classes
+
+    @property
+    def ways(self) -> int | None:
+        """N, classes a task; None for regression."""
+        return self.episode.ways
 
     def __len__(self) -> int:
         return len(self.episode)

@@ -9,12 +9,8 @@ sees what an unbroken run sees.
 Training(3 steps of 25 tasks, loss ..., ... s)
 """
 
-import os
-import tempfile
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,46 +18,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from tqdm import tqdm
 
+from minimeta.checkpoint import Run, Training, identity
 from minimeta.episodes import Episode
 from minimeta.errors import DivergedError, MinimetaError
-from minimeta.evaluate import Result, meta_test, tasks_at_once
+from minimeta.evaluate import meta_test, tasks_at_once
 from minimeta.sources import Tasks
-
-CHECKPOINT_FORMAT = 1
-
-
-@dataclass(repr=False)
-class Training:
-    """What happened in a training run.
-
-    Parameters
-    ----------
-    meta_batch
-        Tasks a step.
-    losses
-        The loss of each step.
-    val
-        (steps done, result on val tasks) at every validation.
-    best_step
-        The step whose weights the learner holds now; None if nothing was selected.
-    seconds
-        Wall-clock time in the loop, validation included, over all resumed parts.
-    """
-
-    meta_batch: int
-    losses: list[float] = field(default_factory=list)
-    val: list[tuple[int, Result]] = field(default_factory=list)
-    best_step: int | None = None
-    seconds: float = 0.0
-
-    def __repr__(self) -> str:
-        tail = self.losses[-100:]
-        text = f"{len(self.losses)} steps of {self.meta_batch} tasks"
-        if tail:
-            text += f", loss {sum(tail) / len(tail):.3f}"
-        if self.best_step is not None:
-            text += f", weights of step {self.best_step} (best on val)"
-        return f"Training({text}, {self.seconds:.1f} s)"
 
 
 def meta_train(
@@ -125,12 +86,12 @@ def meta_train(
     parameters = [p for p in learner.parameters() if p.requires_grad]
     _check(learner, parameters, tasks, steps, meta_batch, lr, optimizer, schedule)
     optimizer = optimizer or torch.optim.Adam(parameters, lr=1e-3 if lr is None else lr)
-    run = _Run(
+    run = Run(
         learner,
         optimizer,
         schedule,
         Training(meta_batch),
-        _identity(learner, tasks, seed, meta_batch),
+        identity(learner, tasks, seed, meta_batch),
     )
     if checkpoint is not None and Path(checkpoint).exists():
         run.restore(Path(checkpoint))
@@ -183,92 +144,6 @@ def _gradient(learner: nn.Module, optimizer: Optimizer, episode: Episode, chunk:
         loss.backward()
         total = total + loss.detach()
     return total
-
-
-class _Run:
-    """The state of a run: everything a checkpoint must hold."""
-
-    def __init__(
-        self, learner: nn.Module, optimizer: Optimizer, schedule: LRScheduler | None,
-        record: Training, identity: dict[str, Any],
-    ) -> None:  # fmt: skip
-        self.learner, self.optimizer, self.schedule = learner, optimizer, schedule
-        self.record, self.identity = record, identity
-        self.best: dict[str, Tensor] | None = None
-
-    def select(self, result: Result) -> None:
-        """Keep the weights if they are the best so far on the val tasks."""
-        sign = -1 if result.metric == "mse" else 1
-        scores = [sign * r.mean for _, r in self.record.val]
-        self.record.val.append((len(self.record.losses), result))
-        if not scores or sign * result.mean > max(scores):
-            self.record.best_step = len(self.record.losses)
-            self.best = {k: v.detach().clone() for k, v in self.learner.state_dict().items()}
-
-    def save(self, path: Path) -> None:
-        """Write the checkpoint; a crash leaves either the old file or the new one."""
-        record = self.record
-        state = {
-            "format": CHECKPOINT_FORMAT,
-            "identity": self.identity,
-            "learner": self.learner.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict() if self.schedule else None,
-            "best": self.best,
-            "random": torch.get_rng_state(),  # dropout draws from it
-            "record": {
-                "losses": torch.tensor(record.losses, dtype=torch.float64),
-                "val": [(step, vars(result)) for step, result in record.val],
-                "best_step": record.best_step,
-                "seconds": record.seconds,
-            },
-        }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
-            try:
-                torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
-                os.replace(file.name, path)
-            except BaseException:
-                os.unlink(file.name)
-                raise
-
-    def restore(self, path: Path) -> None:
-        """Go on from a checkpoint, if it belongs to this run."""
-        try:
-            state = torch.load(path, weights_only=True)  # never executes code
-            found = state["format"], state["identity"]
-        except Exception as error:
-            raise MinimetaError(
-                f"{path} is not a minimeta checkpoint that can be read "
-                f"({type(error).__name__}); move it away to start anew."
-            ) from error
-        expected = CHECKPOINT_FORMAT, self.identity
-        if found != expected:
-            differ = [k for k, v in self.identity.items() if found[1].get(k) != v] or ["format"]
-            raise MinimetaError(
-                f"{path} belongs to another run (its {', '.join(differ)} differ); give another "
-                "checkpoint file, or move this one away to start anew."
-            )
-        self.learner.load_state_dict(state["learner"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.schedule is not None:
-            self.schedule.load_state_dict(state["schedule"])
-        self.best = state["best"]
-        torch.set_rng_state(state["random"])
-        saved = state["record"]
-        self.record.losses = saved["losses"].tolist()
-        self.record.val = [(step, Result(**values)) for step, values in saved["val"]]
-        self.record.best_step, self.record.seconds = saved["best_step"], saved["seconds"]
-
-
-def _identity(learner: nn.Module, tasks: Tasks, seed: int, meta_batch: int) -> dict[str, Any]:
-    shapes = {name: list(p.shape) for name, p in learner.state_dict().items()}
-    return {
-        "learner": type(learner).__name__, "weights": shapes, "tasks": repr(tasks), "seed": seed,
-        "meta_batch": meta_batch,
-    }  # fmt: skip
 
 
 def _check(

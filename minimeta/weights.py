@@ -12,7 +12,6 @@ and pass it along.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from safetensors.torch import save as to_bytes
 from torch import nn
 
 from minimeta.errors import MinimetaError
+from minimeta.files import replacing
 from minimeta.maml import MAML
 from minimeta.networks import MLP, Conv4, RelationModule
 from minimeta.protonet import ProtoNet
@@ -49,13 +49,8 @@ def save(learner: nn.Module, path: str | Path, *, note: str = "") -> Path:
     path = Path(path)
     tensors = {name: t.detach().contiguous().cpu() for name, t in learner.state_dict().items()}
     metadata = {"minimeta": FORMAT, "learner": json.dumps(describe(learner)), "note": note}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(to_bytes(tensors, metadata))
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path) as file:
+        file.write(to_bytes(tensors, metadata))
     return path
 
 
@@ -78,7 +73,7 @@ def load(path: str | Path, learner: nn.Module | None = None) -> nn.Module:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
     except FileNotFoundError:
         raise MinimetaError(f"there is no file {path}; give the path of saved weights.") from None
     except (SafetensorError, OSError) as error:

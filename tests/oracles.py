@@ -23,7 +23,7 @@ def maml(
         )  # fmt: skip
         loss = run(net, sets, lr, steps, first_order) / len(episode)
         loss.backward()
-        total += float(loss)
+        total += loss.item()
     return total, torch.cat([p.grad.flatten() for p in net.parameters()])
 
 

@@ -41,7 +41,7 @@ def directional(learner, episode, direction, h):
     values = []
     for sign in (1, -1):
         nn.utils.vector_to_parameters(start + sign * h * direction, learner.parameters())
-        values.append(float(learner.loss(episode).detach()))
+        values.append(learner.loss(episode).item())
     nn.utils.vector_to_parameters(start, learner.parameters())
     return (values[0] - values[1]) / (2 * h)
 
@@ -64,7 +64,7 @@ def test_meta_gradients_equal_finite_differences(kind, steps):
     ):
         direction = direction / direction.norm()
         numeric = directional(learner, episode, direction, h=1e-7)
-        assert float(exact @ direction) == pytest.approx(numeric, rel=1e-6, abs=1e-7)
+        assert (exact @ direction).item() == pytest.approx(numeric, rel=1e-6, abs=1e-7)
 
 
 @pytest.mark.parametrize("kind", ["mlp", "strided"])
@@ -96,7 +96,7 @@ def test_other_libraries_own_code_agrees(peer, kind, steps, first_order):
     net, episode = network(kind), tiny_episode()
     theirs_loss, theirs = oracles.maml(peer, copy.deepcopy(net), episode, 0.2, steps, first_order)
     learner = MAML(net, inner_lr=0.2, inner_steps=steps, first_order=first_order)
-    assert float(learner.loss(episode)) == pytest.approx(theirs_loss, abs=1e-9)
+    assert learner.loss(episode).item() == pytest.approx(theirs_loss, abs=1e-9)
     ours = gradient(learner, episode)
     assert (ours - theirs).norm() < 1e-9 * theirs.norm()
 

@@ -27,7 +27,6 @@ from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont, features
 from PIL import __version__ as pillow_version
 
-
 DATA = Path(__file__).resolve().parents[1] / "minimeta" / "data"
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 SANS_STYLES = ("", "-Bold", "-Oblique", "-BoldOblique")

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from minimeta.errors import DataUnavailable, MinimetaError
+from minimeta.files import replacing
 
 
 def cache_dir() -> Path:
@@ -90,15 +91,8 @@ def fetch(url: str, known_hash: str, *, to: str, timeout: float = 30) -> Path:
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> Path:
     """Write ``arrays`` to the compressed ``path`` (.npz), whole or not at all; return ``path``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # same folder, hence same disk: only then is the renaming one step
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with open(part, "wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # no switch is named so
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path) as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # no switch is named so
     return path
 
 

@@ -78,7 +78,7 @@ def load(split: str) -> ClassPool:
 
     >>> pool = load("test")
     >>> pool.item_shape, set(pool.sizes.tolist()), pool.names[0]
-    ((1, 28, 28), {24}, 'Ά U+0386')
+    ((1, 28, 28), {24}, 'Ή U+0389')
     """
     letters = classes()
     rows = [i for i, letter in enumerate(letters) if letter["split"] == split]

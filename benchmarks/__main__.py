@@ -1,0 +1,11 @@
+"""Run every benchmark: ``python -m benchmarks`` (``make bench``). About an hour on two CPU cores."""
+
+from benchmarks import glyphs, meta_gradients, omniglot, sampling, sinusoids
+from minimeta.errors import MinimetaError
+
+for benchmark in (meta_gradients, sampling, glyphs, sinusoids, omniglot):
+    print(f"\n== {benchmark.__name__}", flush=True)
+    try:
+        benchmark.main()
+    except MinimetaError as error:  # data that are not here and cannot be fetched now
+        print(f"left out: {error}")

@@ -1,0 +1,60 @@
+"""What every benchmark shares: who measured, on what, and where the results go."""
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+
+import minimeta
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def machine() -> dict[str, Any]:
+    """Describe the machine and the versions that a figure depends on."""
+    return {
+        "date": date.today().isoformat(),
+        "processor": platform.machine(),
+        "cpu_cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "minimeta": minimeta.__version__,
+    }
+
+
+def write(name: str, command: str, results: Any) -> None:
+    """Write ``benchmarks/results/<name>.json``: the figures, their command and the machine."""
+    RESULTS.mkdir(exist_ok=True)
+    content = {"command": command, "machine": machine(), "results": results}
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf8")
+    print(f"wrote benchmarks/results/{path.name}")
+
+
+def interleaved(candidates: dict[str, Callable[[], Any]], *, rounds: int) -> dict[str, list[float]]:
+    """Time every candidate in turn, A B A B ..., so that what slows the machine slows them all."""
+    for run in candidates.values():
+        run()
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    for _ in range(rounds):
+        for name, run in candidates.items():
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def ratio(slow: list[float], fast: list[float]) -> float:
+    """Median over the rounds of how many times faster ``fast`` was."""
+    return statistics.median(a / b for a, b in zip(slow, fast, strict=True))

@@ -1,0 +1,81 @@
+"""RelationNet against the paper's formulas, pair by pair."""
+
+import pytest
+import torch
+from torch import nn
+
+import minimeta as mm
+from minimeta import Conv4, MinimetaError, RelationModule, RelationNet
+
+
+def episode(pool, shots=2):
+    return mm.tasks(pool, ways=3, shots=shots, queries=2).at(range(2)).to(torch.float64)
+
+
+class Pair(nn.Module):
+    """A relation module for vectors, not symmetric in its two halves."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(8, 5), nn.Tanh(), nn.Linear(5, 1), nn.Sigmoid())
+
+    def forward(self, x):
+        return self.net(x)
+
+
+@pytest.mark.parametrize("shots", ["sum", "mean"])
+def test_it_is_the_papers_formula_pair_by_pair(vectors, shots):
+    ep, relation = episode(vectors), Pair().double()
+    scores = RelationNet(nn.Identity(), relation, shots=shots)(ep)
+    loss = 0.0
+    for t in range(2):
+        for q in range(ep.query_x.shape[1]):
+            for n in range(3):
+                members = ep.support_x[t, ep.support_y[t] == n]
+                pooled = members.sum(0) if shots == "sum" else members.mean(0)
+                # Eq. (1): the class on top of the query
+                r = relation(torch.cat([pooled, ep.query_x[t, q]]).unsqueeze(0))[0, 0]
+                assert scores[t, q, n].item() == pytest.approx(r.item(), abs=1e-12)
+                loss += (r.item() - float(ep.query_y[t, q] == n)) ** 2  # Eq. (2)
+    pairs = 2 * ep.query_x.shape[1] * 3
+    learner = RelationNet(nn.Identity(), relation, shots=shots)
+    assert learner.loss(ep).item() == pytest.approx(loss / pairs, abs=1e-12)
+
+
+def test_sum_and_mean_differ_by_the_number_of_shots(vectors):
+    one, two = episode(vectors, shots=1), episode(vectors, shots=2)
+    relation = Pair().double()
+    for ep, same in ((one, True), (two, False)):
+        pair = [RelationNet(nn.Identity(), relation, shots=s)(ep) for s in ("sum", "mean")]
+        assert torch.allclose(*pair) == same
+
+
+def test_scores_lie_between_0_and_1_and_start_as_the_authors_code_does():
+    learner = RelationNet()
+    assert torch.equal(learner.relation.hidden.bias, torch.ones(8))
+    conv = learner.encoder.blocks[1].conv.weight
+    assert conv.std().item() == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.02)
+    scores = learner(mm.tasks("glyphs", split="test").at([0]))
+    assert 0 <= scores.min() and scores.max() <= 1
+
+
+def test_a_relation_module_fits_the_encoder_it_is_given():
+    encoder = Conv4(layout="maps", channels=3, size=84)
+    learner = RelationNet(encoder)
+    assert learner.relation.config["padding"] == 0  # miniImageNet's 19x19 maps
+    assert learner.relation.hidden.in_features == 64 * 3 * 3
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: RelationNet(shots="max"), "shots='max'"),
+        (lambda: RelationNet(nn.Identity()), "no relation module was given"),
+        (lambda: RelationNet(Conv4()), "no relation module was given"),
+        (lambda: RelationNet()(mm.tasks("sinusoids").at([0])), "regression targets"),
+        (lambda: RelationModule((64, 4, 4), padding=0), "padding=0; use larger images"),
+    ],
+)
+def test_bad_input_gets_a_sentence(make, message):
+    with pytest.raises(MinimetaError, match=message):
+        make()

@@ -1,0 +1,73 @@
+"""Weights: what is saved comes back, and nothing else gets in."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+import minimeta as mm
+from minimeta import MAML, MLP, Conv4, MinimetaError, ProtoNet, RelationNet
+
+LEARNERS = {
+    "MAML": lambda: MAML(
+        Conv4(ways=5, layout="strided", filters=8), inner_lr=0.4, test_inner_steps=3
+    ),
+    "MAML on sinusoids": lambda: MAML(MLP(1, 1, hidden=(8, 8)), inner_lr=0.01),
+    "ProtoNet": lambda: ProtoNet(Conv4(bn="running"), distance="euclidean", shared_pass=False),
+    "pixels": lambda: ProtoNet(nn.Flatten()),
+    "RelationNet": lambda: RelationNet(shots="mean"),
+}
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_a_saved_learner_comes_back_the_same(name, tmp_path):
+    learner = LEARNERS[name]()
+    path = mm.save(learner, tmp_path / "new folder" / "learner.safetensors")
+    again = mm.load(path)
+    assert type(again) is type(learner) and not again.training
+    source = "sinusoids" if "sinusoids" in name else "glyphs"
+    episode = mm.tasks(source, split="test").at([0])
+    assert torch.equal(again(episode), learner.eval()(episode))
+    assert list(path.parent.iterdir()) == [path]  # no half-written file beside it
+
+
+def test_a_network_of_ones_own_is_loaded_into(tmp_path):
+    class Mine(nn.Sequential):
+        pass
+
+    def make():
+        return ProtoNet(Mine(nn.Flatten(), nn.Linear(784, 3)))
+
+    learner = make()
+    path = mm.save(learner, tmp_path / "mine.safetensors")
+    with pytest.raises(MinimetaError, match=r"holds a Mine.*load\(path, learner\)"):
+        mm.load(path)
+    episode = mm.tasks("glyphs").at([0])
+    assert torch.equal(mm.load(path, make())(episode), learner(episode))
+
+
+def test_the_wrong_learner_is_told_apart(tmp_path):
+    path = mm.save(ProtoNet(Conv4(filters=8)), tmp_path / "small.safetensors")
+    with pytest.raises(MinimetaError, match="do not fit this ProtoNet"):
+        mm.load(path, ProtoNet(Conv4()))
+
+
+def test_what_is_no_weights_file_gets_a_sentence(tmp_path):
+    with pytest.raises(MinimetaError, match="there is no file"):
+        mm.load(tmp_path / "none.safetensors")
+    (tmp_path / "text").write_text("hello")
+    with pytest.raises(MinimetaError, match="not a readable safetensors file"):
+        mm.load(tmp_path / "text")
+    save_file({"w": torch.zeros(1)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(MinimetaError, match="says minimeta format None"):
+        mm.load(tmp_path / "foreign.safetensors")
+
+
+def test_a_file_cannot_ask_for_anything_but_minimetas_classes(tmp_path):
+    description = {"class": "os.system", "arguments": {"command": "echo"}}
+    metadata = {"minimeta": "1", "learner": json.dumps(description)}
+    save_file({"w": torch.zeros(1)}, tmp_path / "evil.safetensors", metadata)
+    with pytest.raises(MinimetaError, match="which minimeta cannot build"):
+        mm.load(tmp_path / "evil.safetensors")

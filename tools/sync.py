@@ -1,0 +1,105 @@
+"""Copy into the documents what has its one source elsewhere.
+
+    python tools/sync.py            # write
+    python tools/sync.py --check    # only say what is out of date (a test does this)
+
+- the repository's public address, from ``pyproject.toml``;
+- the table of measured figures, from ``benchmarks/results/*.json``.
+"""
+
+import argparse
+import json
+import re
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = ("README.md", "CITATION.cff", "book/intro.md")
+ADDRESS = re.compile(r"https://github\.com/[\w.-]+/minimeta\b")
+TABLE = re.compile(r"(<!-- results: [^\n]*-->\n).*?(<!-- end of results -->)", re.DOTALL)
+
+
+def read(name: str) -> Any:
+    """Return the results of one benchmark, or None if it has not run."""
+    path = ROOT / "benchmarks" / "results" / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf8"))["results"] if path.exists() else None
+
+
+def percent(row: dict[str, Any]) -> str:
+    """Write a result as a percentage with its interval."""
+    return f"{100 * row['mean']:.1f} ± {100 * row['ci95']:.1f} %"
+
+
+def table() -> str:
+    """Render the measured figures; one that has not been measured is not there."""
+    rows: list[tuple[str, str, str]] = []
+    if glyphs := read("glyphs"):
+        what = "letters of unseen scripts, 5-way 1-shot"
+        rows.append((f"nearest mean of raw pixels, {what}", percent(glyphs[0]), "glyphs"))
+        for name in dict.fromkeys(row["learner"] for row in glyphs[1:]):
+            mine = [r for r in glyphs if r["learner"] == name and r["bn"] == "batch"]
+            seconds = max(r["training_s"] for r in mine)
+            text = " / ".join(percent(r) for r in mine)
+            rows.append((
+                f"{name}, {what}, at most {seconds:.0f} s of training, bn=batch, {len(mine)} seeds", text, "glyphs",
+            ))  # fmt: skip
+    if omniglot := read("omniglot_protonet"):
+        row = next(r for r in omniglot if r["bn"] == "batch" and r["tasks"] == "omniglot/test")
+        minutes = row["training_s"] / 60
+        rows.append((
+            f"ProtoNet, Omniglot (Vinyals split), 5-way 1-shot, {minutes:.1f} min of training, bn=batch, 1 seed",
+            percent(row), "omniglot",
+        ))  # fmt: skip
+    if sinusoids := read("sinusoids"):
+        ratio, spread = sinusoids["ratio_mean"], sinusoids["ratio_ci95_over_seeds"]
+        rows.append((
+            f"sinusoids, K = 10, one step: error of joint training over MAML's, {len(sinusoids['seeds'])} seeds",
+            f"{ratio:.2f} ± {spread:.2f} times", "sinusoids",
+        ))  # fmt: skip
+    if sampling := read("sampling"):
+        for row in sampling:
+            rate = row["episodes_per_s"]["minimeta"]
+            rows.append((
+                f"sampling, {row['tasks']}: episodes a second", f"{rate:,.0f}, {row['ratio']:.0f} x learn2learn", "sampling",
+            ))  # fmt: skip
+    if gradients := read("meta_gradients"):
+        worst = max(row["relative_difference"] for row in gradients)
+        peers = " and ".join(dict.fromkeys(row["peer"] for row in gradients))
+        rows.append((
+            f"MAML's meta-gradients beside {peers}'s, {len(gradients)} comparisons: largest difference",
+            f"{worst:.0e} (relative, float64)", "meta_gradients",
+        ))  # fmt: skip
+    lines = ["| what | measured | `python -m benchmarks.` |", "| --- | --- | --- |"]
+    return "\n".join(lines + [f"| {a} | {b} | `{c}` |" for a, b, c in rows]) + "\n"
+
+
+def synced(text: str) -> str:
+    """Return a document with every copy up to date."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["project"]
+    text = ADDRESS.sub(project["urls"]["Repository"], text)
+    return TABLE.sub(lambda m: m[1] + table() + m[2], text)
+
+
+def main(check: bool = False) -> list[str]:
+    """Write the documents that are out of date, or only name them."""
+    stale = []
+    for name in DOCUMENTS:
+        path = ROOT / name
+        old = path.read_text(encoding="utf8")
+        new = synced(old)
+        if new != old:
+            stale.append(name)
+            if not check:
+                path.write_text(new, encoding="utf8")
+    return stale
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    given = parser.parse_args()
+    stale = main(given.check)
+    print("\n".join(f"{'out of date' if given.check else 'written'}: {name}" for name in stale))
+    sys.exit(bool(stale) and given.check)
