@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from minimeta.catalog import tasks
+from minimeta.errors import MinimetaError
 from minimeta.evaluate import Result, meta_test
 from minimeta.maml import MAML
 from minimeta.networks import Conv4
@@ -35,12 +36,12 @@ class Setting:
 SETTINGS = {
     "MAML": Setting(
         lambda: MAML(Conv4(ways=5, filters=32), inner_lr=0.4, test_inner_steps=3), ways=5, queries=5,
-        meta_batch=4, steps=560, lr=3e-3,
+        meta_batch=2, steps=1150, lr=3e-3,
     ),
     "ProtoNet": Setting(
-        lambda: ProtoNet(Conv4()), ways=20, queries=3, meta_batch=1, steps=700, lr=3e-3
+        lambda: ProtoNet(Conv4()), ways=20, queries=3, meta_batch=1, steps=1250, lr=3e-3
     ),
-    "RelationNet": Setting(RelationNet, ways=5, queries=10, meta_batch=1, steps=900, lr=1e-3),
+    "RelationNet": Setting(RelationNet, ways=5, queries=10, meta_batch=1, steps=1250, lr=2e-3),
 }  # fmt: skip
 
 
@@ -81,7 +82,7 @@ def run(picture: Path, *, effort: float = 1.0, seed: int = 0, episodes: int = 60
         if name in SETTINGS:
             learner, record = train(name, seed=seed, effort=effort)
             seconds = f"{record.seconds:.0f} s"
-        result = meta_test(learner, test, episodes=episodes, seed=seed)
+        result = meta_test(learner, test, episodes=episodes, seed=seed, name=name)
         print(
             f"{name:<22}{seconds:>10}{result.mean:>12.3f} ± {result.ci95:.3f}   bn={result.bn}",
             flush=True,
@@ -93,7 +94,6 @@ def run(picture: Path, *, effort: float = 1.0, seed: int = 0, episodes: int = 60
 
 
 def _save_picture(learner: nn.Module, path: Path) -> None:
-    from minimeta.errors import MinimetaError
     from minimeta.viz import show_episode  # here: only the picture needs matplotlib
 
     episode = tasks("glyphs", split="test", ways=5, shots=1, queries=8).at([0])

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from minimeta.episodes import Episode, count_queries
-from minimeta.errors import MinimetaError
+from minimeta.errors import DivergedError, MinimetaError
+from minimeta.learner import query_targets
 from minimeta.norm import BN, bn_mode, normalised
 from minimeta.sources import Tasks
 
@@ -117,7 +118,7 @@ def half_width(values: Tensor | Sequence[float], *, over: str = "episodes") -> f
 @torch.no_grad()
 def meta_test(
     learner: nn.Module, tasks: Tasks, *, episodes: int = 600, seed: int = 0, bn: BN | None = None,
-    chunk: int | None = None,
+    chunk: int | None = None, name: str | None = None,
 ) -> Result:  # fmt: skip
     """Score a learner on tasks number 0..episodes-1 of a source.
 
@@ -136,6 +137,8 @@ def meta_test(
         Normalisation mode for this test; None: the network's own.
     chunk
         Tasks at a time (memory); None chooses. It does not change the numbers.
+    name
+        What the result calls the learner; None: its class.
 
     >>> import minimeta as mm
     >>> tasks = mm.tasks("sinusoids", split="test", shots=10, queries=10)
@@ -160,15 +163,19 @@ def meta_test(
         learner.train(was_training)
     return Result(
         torch.cat(values).double().cpu(), "mse" if tasks.ways is None else "accuracy",
-        f"{tasks.name}/{tasks.split}", type(learner).__name__, tasks.ways, tasks.shots,
+        f"{tasks.name}/{tasks.split}", name or type(learner).__name__, tasks.ways, tasks.shots,
         tasks.queries, mode, seed,
     )  # fmt: skip
 
 
 def score(predictions: Tensor, episode: Episode) -> Tensor:
     """Accuracy, or mean squared error, of each task: (T, R, ·) -> (T,)."""
-    target = episode.query_y
-    assert target is not None  # task sources always know the answer
+    target = query_targets(episode)
+    if not bool(torch.isfinite(predictions).all()):
+        raise DivergedError(
+            "the learner's predictions are not all finite numbers, so they cannot be scored; for MAML try "
+            "a smaller inner_lr or fewer inner steps, and look for NaN in the data."
+        )
     if target.is_floating_point():
         return (predictions - target).square().mean((1, 2))
     return (predictions.argmax(-1) == target).double().mean(1)

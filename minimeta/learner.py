@@ -58,16 +58,17 @@ class Learner(nn.Module):
 
     def loss(self, episode: Episode) -> Tensor:
         """Return the mean loss over tasks and queries, a scalar; ``backward()`` on it trains."""
-        return task_losses(self(episode), self.targets(episode)).mean()
+        return task_losses(self(episode), query_targets(episode)).mean()
 
-    def targets(self, episode: Episode) -> Tensor:
-        """Return the query targets, or say that they are missing."""
-        if episode.query_y is None:
-            raise MinimetaError(
-                "the episode has no query_y, so there is no loss; call the learner itself to predict, "
-                "or give the queries' labels to train."
-            )
-        return episode.query_y
+
+def query_targets(episode: Episode) -> Tensor:
+    """Return the query targets, or say that they are missing."""
+    if episode.query_y is None:
+        raise MinimetaError(
+            "the episode has no query_y, so nothing can be scored; call the learner itself to predict, "
+            "or give the queries' labels to train and test."
+        )
+    return episode.query_y
 
 
 def require_classes(episode: Episode, learner: str) -> int:

@@ -65,7 +65,7 @@ class MAML(Learner):
                 f"inner_steps={inner_steps} and test_inner_steps={test_inner_steps} were given; the "
                 "number of gradient steps is at least 0."
             )
-        if bn_mode(network) == "running":
+        if "running" in bn_mode(network):
             raise MinimetaError(
                 "the network was made with bn='running', but an inner loop would update the averages it "
                 "normalises with; make it with bn='batch' or bn='support'."

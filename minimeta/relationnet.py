@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from minimeta.adapt import run
 from minimeta.episodes import Episode
 from minimeta.errors import MinimetaError
-from minimeta.learner import Learner, class_sums, require_classes
+from minimeta.learner import Learner, class_sums, query_targets, require_classes
 from minimeta.networks import Conv4, RelationModule
 from minimeta.norm import bn_mode
 from minimeta.protonet import embed
@@ -99,7 +99,7 @@ class RelationNet(Learner):
         """Mean squared error of the scores to one-hot labels over the T·R·N pairs."""
         scores = self(episode)
         return F.mse_loss(
-            scores, F.one_hot(self.targets(episode), scores.shape[-1]).to(scores.dtype)
+            scores, F.one_hot(query_targets(episode), scores.shape[-1]).to(scores.dtype)
         )
 
 

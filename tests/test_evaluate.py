@@ -107,6 +107,12 @@ def test_results_of_different_episodes_are_not_compared():
         compare(a, result([0.1, 0.2]))
 
 
+def test_predictions_that_are_no_numbers_are_not_scored():
+    tasks = mm.tasks("sinusoids", shots=5, queries=5)
+    with pytest.raises(mm.DivergedError, match="not all finite.*smaller inner_lr"):
+        meta_test(mm.MAML(mm.MLP(1, 1), inner_lr=1e30, inner_steps=3), tasks, episodes=3)
+
+
 def test_too_few_numbers_get_a_sentence(vectors):
     with pytest.raises(MinimetaError, match="at least two"):
         half_width([1.0])

@@ -129,27 +129,6 @@ def test_fixed_tasks_are_the_given_episodes():
         tasks.at([4])
 
 
-BAD = [
-    (dict(source="glyps"), "no data set named 'glyps'; the names are glyphs"),
-    (dict(source="glyphs", split="training"), "the splits are train, val, test"),
-    (dict(source="glyphs", colour=True), "option it does not have.*colour"),
-    (dict(source="sinusoids", ways=5), "have no ways.*ways was given"),
-    (dict(source=numbered([5] * 4), queries=2), "5 ways.*has 4 classes"),
-    (dict(source=numbered([5, 3, 5, 5]), ways=2, queries=3), r"smallest class of pool \(1\) has 3"),
-    (dict(source=numbered([5] * 4), ways=0), "ways=0"),
-    (dict(source=numbered([5] * 4), ways=2, shots=-1), "shots=-1"),
-    (dict(source=numbered([5] * 4), ways=2, queries=1.5), "queries=1.5"),
-    (dict(source=numbered([5] * 4), ways=True, queries=1), "ways=True"),
-]
-
-
-@pytest.mark.parametrize("arguments, message", BAD)
-def test_bad_requests_get_a_sentence(arguments, message):
-    with pytest.raises(MinimetaError, match=message) as caught:
-        mm.tasks(arguments.pop("source"), **arguments)
-    assert str(caught.value).endswith(".")
-
-
 @pytest.mark.parametrize("indices", [[], [[1, 2]], [1.5]])
 def test_bad_task_numbers_get_a_sentence(indices):
     with pytest.raises(MinimetaError, match="give a list, range or int64 tensor"):
