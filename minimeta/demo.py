@@ -106,5 +106,6 @@ def _save_picture(learner: nn.Module, path: Path) -> None:
     except MinimetaError as error:
         print(f"No picture: {error}")
         return
-    figure.savefig(path, dpi=150)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150, bbox_inches="tight")
     print(f"A task and its predictions are drawn in {path}")

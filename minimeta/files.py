@@ -1,5 +1,6 @@
 """Writing a file whole or not at all."""
 
+import glob
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_orphans(path)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with open(part, "wb") as file:
@@ -32,3 +34,23 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _remove_orphans(path: Path) -> None:
+    """Remove half-written files of processes that were killed: they could not clean up themselves."""
+    if os.name != "posix":  # elsewhere, asking whether a process lives may end it
+        return
+    for part in path.parent.glob(f"{glob.escape(path.name)}.*.part"):
+        number = part.suffixes[-2].removeprefix(".")
+        if number.isdigit() and not _alive(int(number)):
+            part.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)  # signal 0 only asks
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's, but alive
+        pass
+    return True

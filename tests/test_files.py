@@ -1,5 +1,8 @@
 """A file is whole or not there."""
 
+import os
+import subprocess
+
 import pytest
 
 from minimeta.files import replacing
@@ -21,3 +24,17 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, error):
         out.write(b"half")
         raise error
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(
+    os.name != "posix", reason="only there is it safe to ask whether a process lives"
+)
+def test_what_a_killed_process_left_is_cleared_away(tmp_path):
+    process = subprocess.Popen(["true"])
+    process.wait()
+    orphan, ours = (tmp_path / f"file[1].pt.{pid}.part" for pid in (process.pid, os.getppid()))
+    orphan.write_bytes(b"half")
+    ours.write_bytes(b"somebody is still writing this")
+    with replacing(tmp_path / "file[1].pt") as out:
+        out.write(b"whole")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["file[1].pt", ours.name])

@@ -1,6 +1,10 @@
 """Training: the steps it takes, going on from a checkpoint, selection, and when it stops."""
 
 import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -204,3 +208,15 @@ def test_contradictions_get_a_sentence():
         meta_train(learner, sinusoids(), steps=1, optimizer=one, schedule=schedule)
     with pytest.raises(MinimetaError, match="no parameters to train"):
         meta_train(ProtoNet(nn.Identity()), mm.tasks("glyphs"), steps=1)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs fork and SIGKILL")
+def test_a_run_killed_at_20_random_moments_ends_with_the_same_bits(tmp_path):
+    program = Path(__file__).with_name("killed_training.py")
+    run = subprocess.run(
+        [sys.executable, str(program), str(tmp_path)], capture_output=True, text=True, timeout=120
+    )
+    assert run.stderr == ""
+    assert run.stdout.strip() == (
+        "20 kills; same weights: True; same losses: True; files: ['end.pt', 'run.pt']"
+    )

@@ -92,8 +92,8 @@ def _picture(axis: Any, image: Tensor) -> None:
     for spine in axis.spines.values():
         spine.set_visible(True)
         spine.set_color("#C8C8C8")
-    pixels = image.detach().cpu().permute(1, 2, 0)
-    axis.imshow(pixels.squeeze(-1), vmin=0, vmax=1)
+    pixels = image.detach().cpu().permute(1, 2, 0).numpy()
+    axis.imshow(pixels[..., 0] if len(image) == 1 else pixels, vmin=0, vmax=1)
 
 
 def _judge(axis: Any, said: int, *, correct: bool) -> None:

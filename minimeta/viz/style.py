@@ -35,7 +35,9 @@ def style() -> Iterator[None]:
     plt = pyplot()
     settings = {
         "figure.dpi": 110,
-        "savefig.bbox": "tight",
+        "figure.constrained_layout.use": True,
+        "figure.constrained_layout.w_pad": 0.02,
+        "figure.constrained_layout.h_pad": 0.02,
         "font.size": 10,
         "axes.spines.top": False,
         "axes.spines.right": False,
