@@ -1,4 +1,4 @@
-"""The command line: ``minimeta demo``, ``train``, ``test``, ``data list`` and ``data get``."""
+"""The command line: ``minimeta demo``, ``train``, ``test``, ``data list|get`` and ``doctor``."""
 
 import argparse
 import json
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import minimeta as mm
-from minimeta import demo
+from minimeta import demo, doctor
 from minimeta.data import omniglot
 from minimeta.errors import MinimetaError
 from minimeta.norm import BN_MODES
@@ -102,6 +102,10 @@ def parser() -> argparse.ArgumentParser:
     get.add_argument("name", choices=["omniglot"])
     get.set_defaults(run=_data_get)
 
+    one = commands.add_parser("doctor", help="say what is installed and where the data are")
+    one.add_argument("--json", action="store_true", help="print it as JSON")
+    one.set_defaults(run=_doctor)
+
     for each in (*commands.choices.values(), *actions.choices.values()):
         each.add_argument("--threads", type=int, help="CPU threads; left out: torch's choice")
     return top
@@ -177,6 +181,10 @@ def _data_list(given: argparse.Namespace) -> None:
 
 def _data_get(given: argparse.Namespace) -> None:
     print(f"prepared: {omniglot.get()}")
+
+
+def _doctor(given: argparse.Namespace) -> None:
+    print(json.dumps(doctor.examine(), indent=1) if given.json else doctor.report())
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def fold(key: Tensor, word: Tensor | int) -> Tensor:
 
 
 def text_word(text: str) -> int:
-    """Turn a short name, such as a split's, into an integer for :func:`fold`."""
+    """Turn a short name, such as a split's, into an integer for :func:`fold`; 8 bytes count."""
     return _signed(int.from_bytes(text.encode(), "little") % (1 << 64))
 
 

@@ -82,6 +82,18 @@ def test_data_list_says_what_is_here(capsys, monkeypatch, tmp_path):
     assert "glyphs" in out and "minimeta data get omniglot" in out
 
 
+def test_the_doctor_says_what_is_here(capsys, monkeypatch, tmp_path):
+    monkeypatch.delenv("MINIMETA_DATA", raising=False)
+    monkeypatch.setenv("MINIMETA_CACHE", str(tmp_path))
+    assert run("doctor", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["versions"]["minimeta"] == mm.__version__
+    assert "images_background.zip" in found["data"]["omniglot"]
+    monkeypatch.setenv("MINIMETA_DATA", str(tmp_path / "typo"))
+    assert run("doctor") == 0
+    assert "not a folder" in capsys.readouterr().out
+
+
 def test_the_demo_compares_three_learners_with_the_pixel_baseline(tmp_path, capsys):
     picture = tmp_path / "demo.png"
     results = demo.run(picture, effort=0.002, episodes=3)

@@ -15,7 +15,7 @@ LAYERS = [
     {"episodes", "sources", "catalog"},
     {"norm", "learner", "networks", "adapt", "maml", "protonet", "relationnet"},
     {"evaluate", "checkpoint", "train", "weights"},
-    {"viz", "demo", "cli"},
+    {"viz", "demo", "doctor", "cli"},
 ]
 
 
