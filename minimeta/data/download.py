@@ -2,20 +2,27 @@
 
 A data set is a folder of prepared files, such as ``omniglot/omniglot_105.npz``. It is looked for
 in the folder named by the environment variable ``MINIMETA_DATA``, then in the cache. Nothing is
-ever half there: a file is written under another name and renamed when it is whole and checked.
+ever half there: a file is written under another name and renamed when it is whole and checked. A
+download that breaks off is gone on with, and two processes at once take turns.
 
 >>> find("no_such_set/nothing.npz") is None
 True
 """
 
 import os
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from minimeta.data.transfer import download, size
 from minimeta.errors import DataUnavailable, MinimetaError
 from minimeta.files import replacing
+
+if TYPE_CHECKING:
+    import requests
 
 
 def cache_dir() -> Path:
@@ -53,8 +60,46 @@ def find(relative: str) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
+@contextmanager
+def alone(name: str) -> Iterator[None]:
+    """Keep other processes out of the cache's folder ``name``, and explain what its disk refuses.
+
+    The lock is the operating system's own, which ends with its process however that ends: there is
+    no stale lock. The process that holds it may enter again.
+
+    Raises
+    ------
+    DataUnavailable
+        For every ``OSError`` of the block and of the lock: a full disk, a folder that cannot be
+        written, a file in its place.
+    """
+    import pooch
+    from filelock import FileLock, Timeout
+
+    folder = cache_dir() / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", is_singleton=True)
+        try:
+            held = lock.acquire(timeout=0)
+        except Timeout:
+            pooch.get_logger().info("another process is fetching %s; waiting for it.", name)
+            held = lock.acquire()
+        with held:
+            yield
+    except OSError as error:
+        raise DataUnavailable(
+            f"could not write to the cache folder {folder} "
+            f"({error.strerror or type(error).__name__}); make room there, set MINIMETA_CACHE to a "
+            f"folder that you can write, or set MINIMETA_DATA to a folder that holds {name}."
+        ) from error
+
+
 def fetch(url: str, known_hash: str, *, to: str, timeout: float = 30) -> Path:
     """Download ``url`` into the cache, unless it is there already, and return its path.
+
+    What an interrupted download leaves (``<to>.part``) is where the next one goes on. Processes
+    that fetch for the same data set take turns.
 
     Parameters
     ----------
@@ -63,29 +108,40 @@ def fetch(url: str, known_hash: str, *, to: str, timeout: float = 30) -> Path:
     known_hash
         The file's checksum as ``"md5:..."`` or ``"sha256:..."``; any other content is refused.
     to
-        Where it goes below the cache, as ``"omniglot/images_background.zip"``; the first part is
-        the name of the data set.
+        Where it goes below the cache, as ``"omniglot/archives/images_background.zip"``; the first
+        part is the name of the data set.
     timeout
-        Seconds without an answer after which the server counts as gone.
+        Seconds without an answer after which the connection counts as broken.
 
     Raises
     ------
     DataUnavailable
         If there is no network, the server refuses, the checksum differs or the cache cannot be
-        written. The cache then holds what it held before.
+        written. An older file of this name stays as it was.
     """
     import pooch
+    import requests
 
     target = cache_dir() / to
-    # a bar is for a person who watches; in a log or a notebook's saved output it is noise
-    get = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=1 << 16, timeout=timeout)
-    try:
-        # pooch writes to a temporary file of the same folder, checks it, then renames it
-        path = pooch.retrieve(url, known_hash, target.name, target.parent, downloader=get)
-    except OSError as error:  # requests' own errors are OSErrors, and so are those of the disk
-        raise DataUnavailable(_sentence(url, to, _reason(error))) from error
-    except ValueError as error:
-        raise DataUnavailable(_sentence(url, to, f"its checksum is not {known_hash}")) from error
+    part = target.with_name(f"{target.name}.part")
+    pieces = False
+
+    def bring(url: str, output_file: str, pooch: object) -> None:
+        nonlocal pieces
+        pieces = download(url, part, timeout=timeout)
+        os.replace(part, output_file)  # pooch checks it and deletes it or gives it its name
+
+    with alone(Path(to).parts[0]):
+        for last in (False, True):
+            try:
+                path = pooch.retrieve(url, known_hash, target.name, target.parent, downloader=bring)
+                break
+            except requests.RequestException as error:
+                raise DataUnavailable(_sentence(url, to, _reason(error), size(part))) from error
+            except ValueError as error:
+                if last or not pieces:  # pieces of two files, perhaps: once more, all of it
+                    reason = f"its checksum is not {known_hash}"
+                    raise DataUnavailable(_sentence(url, to, reason)) from error
     return Path(path)
 
 
@@ -96,19 +152,17 @@ def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> Path:
     return path
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: "requests.RequestException") -> str:
     """Say in a few words why a download failed; requests' own texts run over many lines."""
-    response = getattr(error, "response", None)
-    if response is not None:
-        return f"the server answered {response.status_code} {response.reason}"
-    if error.strerror:
-        return error.strerror
+    if error.response is not None:
+        return f"the server answered {error.response.status_code} {error.response.reason}"
     return f"{type(error).__name__}, is this machine online?"
 
 
-def _sentence(url: str, to: str, reason: str) -> str:
+def _sentence(url: str, to: str, reason: str, have: int = 0) -> str:
     name = Path(to).parts[0]
+    rest = f", which goes on from {have / 1e6:.1f} MB" if have else ""
     return (
         f"could not download {to} from {url} ({reason}); get online and run "
-        f"`minimeta data get {name}`, or set MINIMETA_DATA to a folder that holds {name}."
+        f"`minimeta data get {name}`{rest}, or set MINIMETA_DATA to a folder that holds {name}."
     )

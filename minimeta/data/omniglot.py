@@ -5,16 +5,16 @@ many classes and few examples. ``load("train")`` returns a split's classes as on
 call on a machine downloads the two official archives and keeps them in the cache as one file.
 """
 
+import shutil
 from collections.abc import Iterable
 from math import gcd
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from minimeta.data.download import cache_dir, fetch, find, save_arrays
+from minimeta.data.download import alone, cache_dir, fetch, find, save_arrays
 from minimeta.data.omniglot_archives import ARCHIVES, SIDE, prepare
 from minimeta.data.pool import ClassPool
 from minimeta.errors import DataUnavailable, MinimetaError
@@ -167,9 +167,21 @@ def available() -> Path | None:
 
 
 def get() -> Path:
-    """Download and check both official archives, prepare them into the cache, return the file."""
-    paths = [fetch(url, md5, to=f"omniglot/{Path(url).name}") for url, md5 in ARCHIVES.items()]
-    return save_arrays(cache_dir() / FILE, prepare(paths))
+    """Return the prepared file; where there is none, download both official archives and make it.
+
+    A download that was interrupted goes on where it stopped; of several processes one works and the
+    others wait; the archives are deleted in the end. Raises DataUnavailable if this cannot be now.
+    """
+    if path := available():
+        return path
+    with alone("omniglot"):
+        if path := available():  # made by another process in the meantime
+            return path
+        to = "omniglot/archives"
+        archives = [fetch(url, md5, to=f"{to}/{Path(url).name}") for url, md5 in ARCHIVES.items()]
+        path = save_arrays(cache_dir() / FILE, prepare(archives))
+        shutil.rmtree(cache_dir() / to, ignore_errors=True)
+        return path
 
 
 def _read() -> dict[str, np.ndarray]:
@@ -177,9 +189,10 @@ def _read() -> dict[str, np.ndarray]:
     try:
         with open(path, "rb") as file, np.load(file) as arrays:
             return dict(arrays)
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
+    except Exception as error:  # damage makes zipfile, zlib and numpy raise nearly anything
         raise DataUnavailable(
-            f"{path} is damaged ({error}); delete it and run `minimeta data get omniglot`."
+            f"{path} is damaged or unreadable ({type(error).__name__}: {error}); delete it and run "
+            "`minimeta data get omniglot`."
         ) from error
 
 

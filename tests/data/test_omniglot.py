@@ -33,6 +33,14 @@ def test_without_data_and_network_the_sentence_says_what_to_do(empty):
         omniglot.load("train")
 
 
+def test_what_is_prepared_is_not_fetched_again(empty, tmp_path):
+    path = tmp_path / omniglot.FILE
+    path.parent.mkdir()
+    path.touch()
+    assert omniglot.get() == path
+    assert list(path.parent.iterdir()) == [path]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

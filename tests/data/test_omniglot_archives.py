@@ -2,7 +2,9 @@
 
 import hashlib
 import io
+import os
 import zipfile
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from PIL import Image
 
 from minimeta.data import omniglot
 from minimeta.errors import DataUnavailable, MinimetaError
-from tests.needs import needs_data, served
+from tests.needs import full_disk, needs_data, python, served
 
 NO_INK = np.zeros((105, 105), bool)
 
@@ -117,9 +119,91 @@ def test_an_excerpt_can_be_loaded_from_the_users_folder(fake, noise, tmp_path, m
     np.testing.assert_array_equal(pool.items[3, 0].numpy(), quarter)
     with pytest.raises(MinimetaError, match="lacks some of Lake's runs"):
         omniglot.lake_runs()
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(DataUnavailable, match=r"is damaged .* run `minimeta data get omniglot`"):
-        omniglot.load("test")
+
+
+@pytest.fixture
+def source(fake, tmp_path, monkeypatch):
+    """A server of the fake archive, an empty cache, and `omniglot` told of both."""
+    monkeypatch.delenv("MINIMETA_DATA", raising=False)
+    monkeypatch.setenv("MINIMETA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(omniglot, "prepare", partial(omniglot.prepare, complete=False))
+    with served(tmp_path) as server:
+        address = f"{server.address}/fake.zip"
+        monkeypatch.setattr(omniglot, "ARCHIVES", {address: md5(fake)})
+        yield server
+
+
+def md5(path):
+    return "md5:" + hashlib.md5(path.read_bytes()).hexdigest()
+
+
+def test_the_cache_ends_up_with_the_prepared_file_alone(source, tmp_path):
+    path = omniglot.get()
+    assert path == omniglot.available() == tmp_path / "cache" / omniglot.FILE
+    assert {file.name for file in path.parent.iterdir()} == {path.name, ".lock"}
+    assert len(omniglot.load("test")) == 4
+    assert omniglot.get() == path
+    assert len(source.answers) == 1
+
+
+def test_a_disk_that_fills_up_while_preparing_leaves_the_archives(source, tmp_path):
+    path = tmp_path / "cache" / omniglot.FILE
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    full_disk(part)
+    with pytest.raises(DataUnavailable, match=r"\(No space left on device\); make room there"):
+        omniglot.get()
+    assert not path.exists() and not part.is_symlink()
+    assert omniglot.get() == path
+    assert len(source.answers) == 1
+
+
+TWO = """
+from functools import partial
+from minimeta.data import omniglot
+omniglot.ARCHIVES = {sys.argv[1]: sys.argv[2]}
+omniglot.prepare = partial(omniglot.prepare, complete=False)
+print(omniglot.get(), len(omniglot.load("test")))
+"""
+
+
+def test_two_processes_at_once_prepare_once(source, fake, tmp_path):
+    source.pause = 1
+    address = f"{source.address}/fake.zip"
+    with python(TWO, address, md5(fake)) as one, python(TWO, address, md5(fake)) as other:
+        for process in (one, other):
+            process.stdout.readline()
+        for process in (one, other):
+            process.stdin.write("\n")
+            process.stdin.flush()
+        for process in (one, other):
+            assert process.communicate()[0] == f"{tmp_path / 'cache' / omniglot.FILE} 4\n"
+    assert [answer.sent for answer in source.answers] == [fake.stat().st_size]
+
+
+def test_damage_is_never_read_over(source):
+    """Wherever a bit flips, the file is refused or reads the same (some bits say nothing)."""
+    path = omniglot.get()
+    good, whole = omniglot._read(), path.read_bytes()
+    rng, refused = np.random.default_rng(0), 0
+    for place in rng.choice(len(whole), 400, replace=False):
+        content = bytearray(whole)
+        content[place] ^= 1 << rng.integers(8)
+        path.write_bytes(content)
+        try:
+            read = omniglot._read()
+        except DataUnavailable as error:
+            refused += 1
+            assert str(error).startswith(f"{path} is damaged") and str(error).count("\n") == 0
+            assert str(error).endswith("delete it and run `minimeta data get omniglot`.")
+        else:
+            assert list(read) == list(good)
+            assert all((read[name] == good[name]).all() for name in good)
+    assert refused > 300
+    for length in (0, 1, 1000, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(DataUnavailable, match="is damaged"):
+            omniglot.load("test")
 
 
 @pytest.mark.slow
@@ -139,11 +223,13 @@ def test_the_whole_way_gives_the_prepared_copy(tmp_path, monkeypatch):
     monkeypatch.setenv("MINIMETA_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(omniglot, "ARCHIVES", sources)
-    with served(tmp_path) as address:
+    with served(tmp_path) as server:
         for name, drawings in members.items():
             path = archive(tmp_path / f"images_{name}.zip", drawings)
-            sources[f"{address}/{path.name}"] = "md5:" + hashlib.md5(path.read_bytes()).hexdigest()
+            sources[f"{server.address}/{path.name}"] = md5(path)
+        server.breaks = [1_000_000, 2_000_000]
         path = omniglot.get()
+    assert [answer.status for answer in server.answers] == [200, 206, 206, 200]
     assert path == omniglot.available() == tmp_path / "cache" / "omniglot" / "omniglot_105.npz"
     with np.load(path) as file:
         arrays = dict(file)
