@@ -7,6 +7,8 @@
 Training(2 steps of 25 tasks, ...)
 """
 
+from typing import TYPE_CHECKING
+
 from minimeta.catalog import tasks
 from minimeta.data.pool import ClassPool
 from minimeta.episodes import Episode
@@ -20,6 +22,9 @@ from minimeta.relationnet import RelationNet
 from minimeta.train import meta_train
 from minimeta.weights import load, save
 
+if TYPE_CHECKING:
+    from minimeta.classifier import FewShotClassifier
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -31,6 +36,7 @@ __all__ = [
     "DataUnavailable",
     "DivergedError",
     "Episode",
+    "FewShotClassifier",
     "MinimetaError",
     "ProtoNet",
     "RelationModule",
@@ -44,3 +50,12 @@ __all__ = [
     "save",
     "tasks",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import the classifier, and scikit-learn with it, only when somebody asks for it."""
+    if name == "FewShotClassifier":
+        from minimeta.classifier import FewShotClassifier
+
+        return FewShotClassifier
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -182,12 +182,12 @@ def score(predictions: Tensor, episode: Episode) -> Tensor:
 
 
 def tasks_at_once(tasks: Tasks) -> int:
-    """How many tasks to work on at a time: about half a million input numbers on a CPU.
+    """How many tasks to work on at a time: about a quarter of a million input numbers on a CPU.
 
-    More fall out of the cache there, and memory grows with them; an accelerator gets 16 times as many.
+    More fall out of the cache there, and memory grows with them; an accelerator gets 32 times as many.
     """
     numbers = (tasks.ways or 1) * (tasks.shots + tasks.queries) * math.prod(tasks.item_shape)
-    budget = 1 << 19 if tasks.device.type == "cpu" else 1 << 23
+    budget = 1 << 18 if tasks.device.type == "cpu" else 1 << 23
     return max(1, min(256, budget // numbers))
 
 

@@ -15,6 +15,7 @@ LAYERS = [
     {"episodes", "sources", "catalog"},
     {"norm", "learner", "networks", "adapt", "maml", "protonet", "relationnet"},
     {"evaluate", "checkpoint", "train", "weights"},
+    {"classifier"},
     {"viz", "demo", "doctor", "cli"},
 ]
 

@@ -48,6 +48,16 @@ class ClassPool:
         return torch.cumsum(self.sizes, 0) - self.sizes
 
     @property
+    def labels(self) -> list[str]:
+        """The class name of each row, for use outside episodes.
+
+        >>> ClassPool(torch.zeros(3, 2), torch.tensor([1, 2]), ("cat", "dog")).labels
+        ['cat', 'dog', 'dog']
+        """
+        counts = self.sizes.tolist()
+        return [name for name, n in zip(self.names, counts, strict=True) for _ in range(n)]
+
+    @property
     def item_shape(self) -> tuple[int, ...]:
         """Shape of one example."""
         return tuple(self.items.shape[1:])
