@@ -19,15 +19,26 @@ ClassPool(2 classes, 2 examples of 3x28x28)
 import hashlib
 import os
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from minimeta.data import SPLITS
-from minimeta.data.pictures import ENDINGS, Parts, Picture, header, no_warnings, opened, pixels
+from minimeta.data.pictures import (
+    ENDINGS,
+    Parts,
+    Picture,
+    header,
+    no_warnings,
+    open_bytes,
+    opened,
+    pixels,
+)
 from minimeta.data.pool import ClassPool
 from minimeta.errors import MinimetaError
 
@@ -90,6 +101,26 @@ def load(path: Path, split: str, *, size: int | None = None, grey: bool = False)
             np.divide(picture, np.float32(255), out=row)
     sizes = torch.tensor([len(group) for group in classes.values()])
     return ClassPool(torch.from_numpy(items), sizes, tuple(classes))
+
+
+def read(paths: Iterable[str | Path], *, size: int, grey: bool = False) -> Tensor:
+    """Return single picture files as float32 (n, channels, size, size) in [0, 1], in their order.
+
+    Three channels, or one with ``grey``; otherwise as in :func:`load`. For pictures to predict.
+    """
+    files = [Path(path).expanduser() for path in paths]
+    with no_warnings():
+        items = [
+            pixels(
+                Picture((f.name,), partial(open_bytes, f), str(f)),
+                channels=1 if grey else 3,
+                size=size,
+            )
+            for f in files
+        ]
+    if not items:
+        raise MinimetaError("no picture files were given; give the paths of at least one.")
+    return torch.from_numpy(np.stack(items)) / 255
 
 
 def divide(names: list[str]) -> dict[str, list[str]]:

@@ -71,10 +71,11 @@ def _walk(root: Path) -> Iterator[Found]:
         deep = len(parts) == DEEPEST
         folders[:] = [name for name in folders if not deep and not _left_out(name)]
         yield from (((*parts, name), None) for name in folders)
-        yield from (((*parts, name), partial(_bytes, Path(here, name))) for name in files)
+        yield from (((*parts, name), partial(open_bytes, Path(here, name))) for name in files)
 
 
-def _bytes(file: Path) -> IO[bytes]:
+def open_bytes(file: Path) -> IO[bytes]:
+    """Open a file as its bytes."""
     return open(file, "rb")
 
 

@@ -398,3 +398,22 @@ def test_caltech_by_nearest_mean_pixels_is_as_its_makers_measured(caltech):
     tasks = mm.tasks(caltech, split="test", size=32, ways=5, shots=1, queries=15)
     result = mm.meta_test(mm.ProtoNet(nn.Flatten()), tasks, episodes=600, seed=0)
     assert 0.31 < result.mean < 0.36  # the archive's README: 0.332
+
+
+def test_single_pictures_read_as_the_folder_does(tmp_path):
+    root = write_folder(tmp_path, files(SMALL))
+    pool = folder.load(root, "all", size=5)
+    paths = [root / name for name in sorted(SMALL)]
+    assert torch.equal(folder.read(paths, size=5), pool.items)
+    assert folder.read([str(paths[0])], size=5, grey=True).shape == (1, 1, 5, 5)
+    with pytest.raises(MinimetaError, match="none.png cannot be read as a picture"):
+        folder.read([tmp_path / "none.png"], size=5)
+    with pytest.raises(MinimetaError, match="at least one"):
+        folder.read([], size=5)
+
+
+def test_from_pictures_on_disk_to_predictions(tmp_path):
+    root = write_folder(tmp_path, files([f"{c}/{i}.png" for c in ("ant", "bee") for i in range(3)]))
+    known = folder.load(root, "all", size=8)
+    clf = mm.FewShotClassifier().fit(known.items, known.labels)
+    assert clf.predict(folder.read([root / "bee" / "1.png"], size=8)).tolist() == ["bee"]
