@@ -16,9 +16,11 @@ from minimeta import demo
 def main(seeds: int = 3, episodes: int = 600) -> None:
     """Train, test and write ``results/glyphs.json``."""
     test = mm.tasks("glyphs", split="test", ways=5, shots=1, queries=15)
-    pixels = mm.meta_test(mm.ProtoNet(nn.Flatten()), test, episodes=episodes)
+    pixels = mm.meta_test(
+        mm.ProtoNet(nn.Flatten()), test, episodes=episodes, name="nearest mean, pixels"
+    )
     print(f"pixels: {pixels}", flush=True)
-    rows = [{"learner": "nearest mean, pixels", "training_s": 0.0, **pixels.to_json()}]
+    rows: list[dict[str, object]] = [{"training_s": 0.0, **pixels.to_json()}]
     for name in demo.SETTINGS:
         means = []
         for seed in range(seeds):
@@ -27,7 +29,7 @@ def main(seeds: int = 3, episodes: int = 600) -> None:
                 result = mm.meta_test(learner, test, episodes=episodes, bn=bn)
                 rows.append(
                     {
-                        "learner": name, "training_seed": seed, "training_s": round(record.seconds, 1),
+                        "training_seed": seed, "training_s": round(record.seconds, 1),
                         "steps": len(record.losses), **result.to_json(),
                     }
                 )  # fmt: skip

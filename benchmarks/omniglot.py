@@ -33,10 +33,6 @@ def main(seed: int = 0) -> None:
         rows.append(
             {"training_s": round(record.seconds, 1), "training_seed": seed, **result.to_json()}
         )
-    runs = mm.tasks("omniglot-runs", split="test")
-    lake = mm.meta_test(learner, runs, episodes=20)
-    print(f"Lake's runs: {lake}")
-    rows.append({"training_s": round(record.seconds, 1), "training_seed": seed, **lake.to_json()})
     write("omniglot_protonet", "python -m benchmarks.omniglot", rows)
 
 

@@ -11,6 +11,9 @@ written as int64 tensor arithmetic, which wraps around alike on every device.
 torch.Size([2, 3])
 """
 
+import functools
+import hashlib
+
 import torch
 from torch import Tensor
 
@@ -28,7 +31,13 @@ POSITIVE = (1 << 63) - 1
 
 def _xor_shift(x: Tensor, bits: int) -> Tensor:
     # int64 shifts copy the sign bit; the mask makes the shift a logical one
-    return x ^ ((x >> bits) & ((1 << (64 - bits)) - 1))
+    return (x >> bits).bitwise_and_((1 << (64 - bits)) - 1).bitwise_xor_(x)
+
+
+@functools.lru_cache(maxsize=64)
+def _count(n: int, device: torch.device) -> Tensor:
+    """0..n-1 on a device: sampling needs the same few of these for every batch."""
+    return torch.arange(n, device=device)
 
 
 def mix(x: Tensor) -> Tensor:
@@ -37,8 +46,8 @@ def mix(x: Tensor) -> Tensor:
     >>> mix(torch.tensor(GOLDEN)).item() == _signed(0xE220A8397B1DCDAF)  # first output for state 0
     True
     """
-    x = _xor_shift(x, 30) * MIX_1
-    x = _xor_shift(x, 27) * MIX_2
+    x = _xor_shift(x, 30).mul_(MIX_1)
+    x = _xor_shift(x, 27).mul_(MIX_2)
     return _xor_shift(x, 31)
 
 
@@ -55,14 +64,14 @@ def fold(key: Tensor, word: Tensor | int) -> Tensor:
 
 
 def text_word(text: str) -> int:
-    """Turn a short name, such as a split's, into an integer for :func:`fold`; 8 bytes count."""
-    return _signed(int.from_bytes(text.encode(), "little") % (1 << 64))
+    """Turn a text, such as a split's name, into an integer for :func:`fold`."""
+    return _signed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little"))
 
 
 def draw(key: Tensor, n: int) -> Tensor:
     """Draw ``n`` integers in [0, 2^63) for each key: (...) -> (..., n)."""
-    counter = torch.arange(1, n + 1, device=key.device) * GOLDEN
-    return mix(key.unsqueeze(-1) + counter) & POSITIVE
+    counter = (_count(n, key.device) + 1).mul_(GOLDEN)
+    return mix(key.unsqueeze(-1) + counter).bitwise_and_(POSITIVE)
 
 
 def uniform(key: Tensor, n: int) -> Tensor:
@@ -70,7 +79,7 @@ def uniform(key: Tensor, n: int) -> Tensor:
     return (draw(key, n) >> 10).double() * 2.0**-53
 
 
-def choose(key: Tensor, size: Tensor | int, n: int) -> Tensor:
+def choose(key: Tensor, size: Tensor | int, n: int, *, most: int | None = None) -> Tensor:
     """Choose ``n`` different integers in [0, size) for each key, in random order.
 
     Parameters
@@ -81,6 +90,9 @@ def choose(key: Tensor, size: Tensor | int, n: int) -> Tensor:
         int64, broadcastable to (...), at least ``n`` everywhere.
     n
         How many numbers.
+    most
+        The largest size, if you know it. Up to 64 the numbers are drawn by sorting, which is faster;
+        the choice is another one, but just as fair and as pure.
 
     Returns
     -------
@@ -95,10 +107,14 @@ def choose(key: Tensor, size: Tensor | int, n: int) -> Tensor:
     the replacement of an earlier step that was itself replaced, a chain that is followed in
     log2(n) doublings.
     """
-    step = torch.arange(n, device=key.device)
     size = torch.as_tensor(size, device=key.device).expand(key.shape)
+    if most is not None and most <= 64:
+        beyond = _count(most, key.device) >= size.unsqueeze(-1)
+        return draw(key, most).masked_fill_(beyond, POSITIVE).argsort(-1)[..., :n]
+    step = _count(n, key.device)
     base = (size - n).unsqueeze(-1)
-    drawn = draw(fold(key, 0), n) % (base + step + 1)
+    numbers, order = draw(key, 2 * n).split(n, -1)
+    drawn = numbers % (base + step + 1)
     earlier = step.unsqueeze(-1) > step
     replaced = ((drawn.unsqueeze(-1) == drawn.unsqueeze(-2)) & earlier).any(-1)
     back = drawn - base
@@ -107,5 +123,4 @@ def choose(key: Tensor, size: Tensor | int, n: int) -> Tensor:
         replaced = replaced | replaced.gather(-1, link)
         link = link.gather(-1, link)
     chosen = torch.where(replaced, base + step, drawn)
-    order = draw(fold(key, 1), n).argsort(-1)
-    return chosen.gather(-1, order)
+    return chosen.gather(-1, order.argsort(-1))

@@ -113,8 +113,9 @@ class ClassTasks(Tasks):
         self.pool, self.shots, self.queries = pool, shots, queries
         self._ways = ways
         self.item_shape = pool.item_shape
-        self._starts = pool.starts
+        self._starts, self._most = pool.starts, int(pool.sizes.max())
         labels = torch.arange(ways, device=self.device)
+        self._label_words = labels + (1 << 32)  # far from the numbers that choosing classes draws
         self._support_y, self._query_y = (labels.repeat_interleave(n) for n in (shots, queries))
 
     @property
@@ -133,10 +134,10 @@ class ClassTasks(Tasks):
 
     def rows(self, key: Tensor) -> Tensor:
         """Rows of the pool that each task uses, (T, N, K + Q); label n is row n of axis 1."""
-        classes = hashing.choose(hashing.fold(key, 0), len(self.pool), self.ways)  # (T, N)
-        label = torch.arange(self.ways, device=key.device)
-        member = hashing.fold(hashing.fold(key, 1).unsqueeze(-1), label)
-        picks = hashing.choose(member, self.pool.sizes[classes], self.shots + self.queries)
+        classes = hashing.choose(key, len(self.pool), self.ways)  # (T, N)
+        member = hashing.fold(key.unsqueeze(-1), self._label_words)
+        drawn, sizes = self.shots + self.queries, self.pool.sizes[classes]
+        picks = hashing.choose(member, sizes, drawn, most=self._most)
         return self._starts[classes].unsqueeze(-1) + picks
 
     def _take(self, rows: Tensor) -> Tensor:

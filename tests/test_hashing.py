@@ -31,29 +31,39 @@ def test_draw_is_splitmix64(state, count):
     assert drawn == [z & ((1 << 63) - 1) for z in splitmix64(state & MASK, count)]
 
 
-@given(st.integers(0, 1 << 70), st.integers(1, 40), st.integers(0, 200))
-def test_choose_gives_different_numbers_in_range(seed, n, extra):
+ways_to_choose = st.sampled_from(["by steps", "by sorting"])
+
+
+def choose(way, keys, size, n):
+    most = int(torch.as_tensor(size).max()) if way == "by sorting" else None
+    return hashing.choose(keys, size, n, most=most)
+
+
+@given(ways_to_choose, st.integers(0, 1 << 70), st.integers(1, 30), st.integers(0, 100))
+def test_choose_gives_different_numbers_in_range(way, seed, n, extra):
     keys = hashing.fold(hashing.start(seed), torch.arange(4))
-    chosen = hashing.choose(keys, n + extra, n)
+    chosen = choose(way, keys, n + extra, n)
     assert chosen.shape == (4, n)
     assert 0 <= chosen.min() and chosen.max() < n + extra
     assert all(len(set(row)) == n for row in chosen.tolist())
 
 
-@given(st.integers(0, 1 << 40), st.lists(st.integers(3, 50), min_size=1, max_size=5))
-def test_choose_takes_a_size_per_key(seed, sizes):
+@given(
+    ways_to_choose, st.integers(0, 1 << 40), st.lists(st.integers(3, 50), min_size=1, max_size=5)
+)
+def test_choose_takes_a_size_per_key(way, seed, sizes):
     keys = hashing.fold(hashing.start(seed), torch.arange(len(sizes)))
-    together = hashing.choose(keys, torch.tensor(sizes), 3)
-    alone = [hashing.choose(keys[i : i + 1], size, 3)[0] for i, size in enumerate(sizes)]
+    together = choose(way, keys, torch.tensor(sizes), 3)
+    alone = [choose(way, keys[i : i + 1], size, 3)[0] for i, size in enumerate(sizes)]
     assert torch.equal(together, torch.stack(alone))
 
 
 def test_choose_equals_the_loop_it_unrolls():
     size, n = 9, 6
     keys = hashing.fold(hashing.start(5), torch.arange(300))
-    drawn = hashing.draw(hashing.fold(keys, 0), n).tolist()
-    order = hashing.draw(hashing.fold(keys, 1), n).argsort(-1)
-    for row, (draws, permutation) in enumerate(zip(drawn, order.tolist(), strict=True)):
+    numbers, order = hashing.draw(keys, 2 * n).split(n, -1)
+    rows = zip(numbers.tolist(), order.argsort(-1).tolist(), strict=True)
+    for row, (draws, permutation) in enumerate(rows):
         taken: list[int] = []
         for step, number in enumerate(draws):
             candidate = number % (size - n + step + 1)
@@ -62,9 +72,10 @@ def test_choose_equals_the_loop_it_unrolls():
         assert hashing.choose(keys, size, n)[row].tolist() == expected
 
 
-def test_every_ordered_choice_is_equally_likely():
+@pytest.mark.parametrize("way", ["by steps", "by sorting"])
+def test_every_ordered_choice_is_equally_likely(way):
     keys = hashing.fold(hashing.start(1), torch.arange(60_000))
-    counts = collections.Counter(map(tuple, hashing.choose(keys, 5, 3).tolist()))
+    counts = collections.Counter(map(tuple, choose(way, keys, 5, 3).tolist()))
     assert set(counts) == set(itertools.permutations(range(5), 3))
     expected = 60_000 / 60
     chi2 = sum((c - expected) ** 2 / expected for c in counts.values())
