@@ -17,6 +17,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from minimeta.errors import MinimetaError
 from minimeta.learner import task_losses
 from minimeta.networks import TaskModule
+from minimeta.norm import statistics_from
 
 Params = dict[str, Tensor]
 
@@ -80,43 +81,42 @@ def run(
     params
         Name -> (T, \*shape), each task's own parameters; None: the module's own, shared.
     stats_from
-        For minimeta's networks: how many examples of each set give ``"support"`` statistics.
+        How many examples of each set are its support set, for ``bn="support"``; None: all.
     """
-    ours = isinstance(module, TaskModule)
-    if params is None and ours:
-        return module(x, stats_from=stats_from)
-    options = {"stats_from": stats_from} if ours else {}
+    with statistics_from(stats_from):
+        if params is None and isinstance(module, TaskModule):
+            return module(x)
+        return _each_task(module, {} if params is None else params, x)
 
+
+def _each_task(module: nn.Module, params: Params, x: Tensor) -> Tensor:
     def one(params: Params, x: Tensor) -> Tensor:
-        return functional_call(module, params, (x,), options)
+        return functional_call(module, params, (x,))
 
-    shared = {} if params is None else params
     if len(x) == 1:
-        return one({name: p[0] for name, p in shared.items()}, x[0]).unsqueeze(0)
+        return one({name: p[0] for name, p in params.items()}, x[0]).unsqueeze(0)
     if vectorises(module, x.device):
         try:
-            return vmap(one)(shared, x)
-        except (
-            RuntimeError
-        ) as error:  # data-dependent flow; a true fault shows up again in the loop
-            out = _loop(one, shared, x)
+            return vmap(one)(params, x)
+        except RuntimeError as error:
+            # flow that depends on the data; a true fault shows up again, as itself, in the loop
+            out = _loop(one, params, x)
             _say_once(module, f"vectorising over tasks failed ({str(error).splitlines()[0]})")
             return out
-    return _loop(one, shared, x)
+    return _loop(one, params, x)
 
 
 def _loop(one: Callable[[Params, Tensor], Tensor], params: Params, x: Tensor) -> Tensor:
-    columns = {
-        name: p.unbind(0) for name, p in params.items()
-    }  # unbind: p[t] costs T^2 in backward
+    # unbind, since the backward pass of p[t] for every t costs T^2
+    columns = {name: p.unbind(0) for name, p in params.items()}
     return torch.stack([one({n: c[t] for n, c in columns.items()}, x[t]) for t in range(len(x))])
 
 
 def vectorises(module: nn.Module, device: torch.device) -> bool:
     """Say whether one vectorised call for all tasks is safe, and on this device faster than a loop.
 
-    torch's batch normalisation and dropout are unsafe under ``vmap`` (wrong second-order gradients;
-    undefined randomness). On a CPU, convolutions with a weight per task become grouped
+    torch refuses dropout under ``vmap``, and its batch normalisation has given wrong second-order
+    gradients there: both run in the loop. On a CPU, convolutions with a weight per task become grouped
     convolutions, which measured up to twice as slow as the plain loop.
     """
     for m in module.modules():
@@ -133,8 +133,7 @@ def refuse_running_statistics(module: nn.Module) -> None:
         if isinstance(m, _BatchNorm) and m.training and m.track_running_stats:
             raise MinimetaError(
                 f"{type(m).__name__} {name!r} keeps running statistics, which every inner step of every "
-                "task would update; make it with track_running_stats=False, use minimeta's BatchNorm, "
-                "or call .eval() on it to freeze them."
+                "task would update; make it with track_running_stats=False, or use minimeta's BatchNorm."
             )
 
 

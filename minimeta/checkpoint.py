@@ -1,8 +1,8 @@
 """The record of a training run and its checkpoints: atomic, checked, free of code."""
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from minimeta.errors import MinimetaError
 from minimeta.evaluate import Result
 from minimeta.files import replacing
 from minimeta.sources import Tasks
+from minimeta.weights import describe
 
 FORMAT = 1
 
@@ -55,12 +56,34 @@ class Run:
     """The state of a run: everything a checkpoint must hold."""
 
     def __init__(
-        self, learner: nn.Module, optimizer: Optimizer, schedule: LRScheduler | None,
-        record: Training, identity: dict[str, Any],
-    ) -> None:  # fmt: skip
+        self,
+        learner: nn.Module,
+        optimizer: Optimizer,
+        schedule: LRScheduler | None,
+        record: Training,
+    ) -> None:
         self.learner, self.optimizer, self.schedule = learner, optimizer, schedule
-        self.record, self.identity = record, identity
+        self.record = record
         self.best: dict[str, Tensor] | None = None
+        self.identity: dict[str, str] = {}
+
+    def identify(self, tasks: Tasks, val_tasks: Tasks | None, **settings: object) -> None:
+        """Say what makes this run this run: going on with anything else is another experiment."""
+        rates = [
+            {k: v for k, v in group.items() if k != "params"}
+            for group in self.optimizer.param_groups
+        ]
+        shapes = {name: list(t.shape) for name, t in self.learner.state_dict().items()}
+        self.identity = {
+            "learner": json.dumps(describe(self.learner), default=repr),
+            "weights": str(shapes),
+            "tasks": f"{tasks!r} {tasks.fingerprint}",
+            "val_tasks": "" if val_tasks is None else f"{val_tasks!r} {val_tasks.fingerprint}",
+            "meta_batch": str(self.record.meta_batch),
+            "optimizer": f"{type(self.optimizer).__name__} {rates}",
+            "schedule": type(self.schedule).__name__,
+            **{name: str(value) for name, value in settings.items()},
+        }
 
     def select(self, result: Result) -> None:
         """Keep the weights if they are the best so far on the val tasks."""
@@ -92,22 +115,27 @@ class Run:
         with replacing(path) as file:
             torch.save(state, file)
 
-    def restore(self, path: Path) -> None:
+    def restore(self, path: Path, steps: int) -> None:
         """Go on from a checkpoint, if it belongs to this run."""
         try:
-            state = torch.load(path, weights_only=True)  # never executes code
+            state = torch.load(path, weights_only=True, map_location="cpu")  # never executes code
             found = state["format"], state["identity"]
         except Exception as error:
             raise MinimetaError(
                 f"{path} is not a minimeta checkpoint that can be read "
                 f"({type(error).__name__}); move it away to start anew."
             ) from error
-        expected = FORMAT, self.identity
-        if found != expected:
+        if found != (FORMAT, self.identity):
             differ = [k for k, v in self.identity.items() if found[1].get(k) != v] or ["format"]
             raise MinimetaError(
                 f"{path} belongs to another run (its {', '.join(differ)} differ); give another "
                 "checkpoint file, or move this one away to start anew."
+            )
+        saved = state["record"]
+        if len(saved["losses"]) > steps:
+            raise MinimetaError(
+                f"{path} holds {len(saved['losses'])} steps but steps={steps} was given; steps count from "
+                "the start of the run, so give at least as many."
             )
         self.learner.load_state_dict(state["learner"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -115,16 +143,6 @@ class Run:
             self.schedule.load_state_dict(state["schedule"])
         self.best = state["best"]
         torch.set_rng_state(state["random"])
-        saved = state["record"]
         self.record.losses = saved["losses"].tolist()
         self.record.val = [(step, Result(**values)) for step, values in saved["val"]]
         self.record.best_step, self.record.seconds = saved["best_step"], saved["seconds"]
-
-
-def identity(learner: nn.Module, tasks: Tasks, seed: int, meta_batch: int) -> dict[str, Any]:
-    """Say what makes a run this run: going on with anything else would be another experiment."""
-    shapes = {name: list(p.shape) for name, p in learner.state_dict().items()}
-    return {
-        "learner": type(learner).__name__, "weights": shapes, "tasks": repr(tasks), "seed": seed,
-        "meta_batch": meta_batch,
-    }  # fmt: skip

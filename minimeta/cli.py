@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,7 +14,7 @@ from torch import nn
 import minimeta as mm
 from minimeta import demo, doctor
 from minimeta.data import omniglot
-from minimeta.errors import MinimetaError
+from minimeta.errors import MinimetaError, check_count
 from minimeta.norm import BN_MODES
 
 EXAMPLES = """examples:
@@ -28,8 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0 done, 1 refused with a sentence, 130 interrupted."""
     arguments = parser().parse_args(argv)
     try:
-        if arguments.threads:
-            torch.set_num_threads(arguments.threads)
+        if arguments.threads is not None:
+            torch.set_num_threads(check_count("--threads", arguments.threads))
         arguments.run(arguments)
     except MinimetaError as error:
         print(f"minimeta: {error}", file=sys.stderr)
@@ -40,6 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as head, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a file that cannot be written, a full disk
+        print(f"minimeta: {error.filename or 'a file'}: {error.strerror}.", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -112,7 +116,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _task_options(one: argparse.ArgumentParser, *, ways: int, shots: int, queries: int) -> None:
-    one.add_argument("--data", default="glyphs", help="glyphs, omniglot or sinusoids")
+    one.add_argument(
+        "--data",
+        default="glyphs",
+        help="glyphs, omniglot, sinusoids, or a folder or zip of pictures (made grey, 28x28)",
+    )
     one.add_argument("--ways", type=int, default=ways, help="classes a task")
     one.add_argument("--shots", type=int, default=shots, help="support examples a class")
     one.add_argument("--queries", type=int, default=queries, help="query examples a class")
@@ -123,7 +131,17 @@ def _task_options(one: argparse.ArgumentParser, *, ways: int, shots: int, querie
 
 def _tasks(given: argparse.Namespace, split: str) -> mm.sources.Tasks:
     ways = None if given.data == "sinusoids" else given.ways
-    return mm.tasks(given.data, split=split, ways=ways, shots=given.shots, queries=given.queries)
+    own = Path(given.data) if os.path.exists(given.data) else None
+    # pictures are made what the networks below are made for
+    options: dict[str, Any] = {"size": 28, "grey": True} if own else {}
+    return mm.tasks(
+        own or given.data,
+        split=split,
+        ways=ways,
+        shots=given.shots,
+        queries=given.queries,
+        **options,
+    )
 
 
 def _maml(given: argparse.Namespace) -> nn.Module:
@@ -148,6 +166,8 @@ LEARNERS = {
 
 def _train(given: argparse.Namespace) -> None:
     tasks = _tasks(given, "train")
+    if given.out.is_dir():
+        raise MinimetaError(f"--out {given.out} is a folder; give the name of a file to write.")
     torch.manual_seed(given.seed)
     learner = LEARNERS[given.learner](given)
     record = mm.meta_train(
@@ -167,6 +187,10 @@ def _test(given: argparse.Namespace) -> None:
 
 
 def _demo(given: argparse.Namespace) -> None:
+    if not 0 < given.effort < 100:
+        raise MinimetaError(
+            f"--effort {given.effort} was given; it is a number above 0, usually 1."
+        )
     demo.run(given.out, effort=given.effort, seed=given.seed)
 
 

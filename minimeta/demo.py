@@ -14,8 +14,10 @@ from torch import nn
 from minimeta.catalog import tasks
 from minimeta.errors import MinimetaError
 from minimeta.evaluate import Result, meta_test
+from minimeta.learner import evaluating
 from minimeta.maml import MAML
 from minimeta.networks import Conv4
+from minimeta.norm import BN, bn_mode, normalised
 from minimeta.protonet import ProtoNet
 from minimeta.relationnet import RelationNet
 from minimeta.train import Training, meta_train
@@ -99,8 +101,10 @@ def _save_picture(learner: nn.Module, path: Path) -> None:
     from minimeta.viz import show_episode  # here: only the picture needs matplotlib
 
     episode = tasks("glyphs", split="test", ways=5, shots=1, queries=8).at([0])
-    with torch.no_grad():
-        scores = learner.eval()(episode)
+    # inductive, so that each query is judged by the support set alone, as the picture suggests
+    mode: BN | None = "support" if bn_mode(learner) == "batch" else None
+    with torch.no_grad(), evaluating(learner), normalised(learner, mode):
+        scores = learner(episode)
     try:
         figure = show_episode(
             episode, scores, queries=8, title=f"One test task: its support set (left), and what {type(learner).__name__} makes of queries"

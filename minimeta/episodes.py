@@ -74,6 +74,10 @@ class Episode:
                 f"an episode was indexed with {tasks!r}; take a slice of its tasks, as in "
                 "episode[3:4], so that the task axis stays."
             )
+        if not range(len(self))[tasks]:
+            raise MinimetaError(
+                f"the slice {tasks} takes none of the {len(self)} tasks; an episode has at least one."
+            )
         query_y = None if self.query_y is None else self.query_y[tasks]
         return self._trusted(
             self.support_x[tasks], self.support_y[tasks], self.query_x[tasks], query_y, self.ways
@@ -149,15 +153,37 @@ def _check_shapes(ep: Episode) -> None:
             f"support_x has shape {tuple(ep.support_x.shape)} and query_x {tuple(ep.query_x.shape)}; "
             "they must agree in everything but the number of examples (axis 1)."
         )
-    if ep.query_y is not None and ep.query_y.dtype != ep.support_y.dtype:
+    if ep.support_x.dtype != ep.query_x.dtype:
+        raise MinimetaError(
+            f"support_x is {ep.support_x.dtype} and query_x {ep.query_x.dtype}; give both one type."
+        )
+    for name in ("support_x", "query_x"):
+        if not bool(torch.isfinite(given[name]).all()):
+            raise MinimetaError(
+                f"{name} holds NaN or infinite numbers, which would spoil every prediction of their task; "
+                "repair or leave out those examples."
+            )
+    if ep.query_y is None:
+        return
+    if ep.query_y.dtype != ep.support_y.dtype:
         raise MinimetaError(
             f"support_y is {ep.support_y.dtype} and query_y {ep.query_y.dtype}; both sets of a task "
             "have the same kind of target."
+        )
+    if ep.query_y.shape[2:] != ep.support_y.shape[2:]:
+        raise MinimetaError(
+            f"support targets have shape {tuple(ep.support_y.shape)} and query targets "
+            f"{tuple(ep.query_y.shape)}; both sets of a task have the same number of outputs."
         )
 
 
 def _checked_ways(ep: Episode) -> int:
     ways = int(ep.support_y.max()) + 1
+    if ways > ep.support_y.shape[1]:
+        raise MinimetaError(
+            f"a support label is {ways - 1} but a task has {ep.support_y.shape[1]} support examples; labels "
+            "are 0..N-1 with every one in use: relabel the classes."
+        )
     present = torch.stack([(ep.support_y == n).any(1) for n in range(ways)], 1)  # (T, N)
     if int(ep.support_y.min()) < 0 or not bool(present.all()):
         raise MinimetaError(

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from minimeta.episodes import Episode, count_queries
-from minimeta.errors import DivergedError, MinimetaError
-from minimeta.learner import query_targets
+from minimeta.errors import DivergedError, MinimetaError, check_count
+from minimeta.learner import check_predictions, evaluating, query_targets
 from minimeta.norm import BN, bn_mode, normalised
 from minimeta.sources import Tasks
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Result:
     """What a learner scored on a number of episodes, with the protocol that produced it.
 
@@ -40,6 +40,8 @@ class Result:
         Normalisation mode during the test.
     seed
         Of the episodes; task numbers are 0..episodes-1.
+    data
+        Fingerprint of the source's data: names and counts can agree where the examples differ.
     """
 
     values: Tensor
@@ -51,6 +53,7 @@ class Result:
     queries: int
     bn: str
     seed: int
+    data: str = ""
 
     @property
     def mean(self) -> float:
@@ -105,6 +108,10 @@ def half_width(values: Tensor | Sequence[float], *, over: str = "episodes") -> f
         raise MinimetaError(
             f"an interval was asked for from {x.numel()} number(s); it needs at least two."
         )
+    if not bool(torch.isfinite(x).all()):
+        raise MinimetaError(
+            "an interval was asked for from numbers that are not all finite; leave those out."
+        )
     if over not in ("episodes", "seeds"):
         raise MinimetaError(f"over={over!r} was given; it is 'episodes' or 'seeds'.")
     quantile = 1.96
@@ -145,32 +152,28 @@ def meta_test(
     >>> meta_test(mm.MAML(mm.MLP(1, 1), inner_lr=0.01), tasks, episodes=50).metric
     'mse'
     """
-    if episodes < 2:
+    if chunk is not None:
+        check_count("chunk", chunk)
+    if check_count("episodes", episodes) < 2:
         raise MinimetaError(f"episodes={episodes} was given; an interval needs at least two.")
-    was_training = learner.training
-    learner.eval()
-    try:
-        with normalised(learner, bn):
-            mode = bn_mode(learner)
-            values = []
-            first = 0
-            while first < episodes:
-                step = chunk or tasks_at_once(tasks)
-                batch = tasks.at(range(first, min(first + step, episodes)), seed=seed)
-                values.append(score(learner(batch), batch))
-                first += step
-    finally:
-        learner.train(was_training)
+    step = chunk or tasks_at_once(tasks)
+    values = []
+    with evaluating(learner), normalised(learner, bn):
+        mode = bn_mode(learner)
+        for first in range(0, episodes, step):
+            batch = tasks.at(range(first, min(first + step, episodes)), seed=seed)
+            values.append(score(learner(batch), batch))
     return Result(
         torch.cat(values).double().cpu(), "mse" if tasks.ways is None else "accuracy",
         f"{tasks.name}/{tasks.split}", name or type(learner).__name__, tasks.ways, tasks.shots,
-        tasks.queries, mode, seed,
+        tasks.queries, mode, seed, tasks.fingerprint,
     )  # fmt: skip
 
 
 def score(predictions: Tensor, episode: Episode) -> Tensor:
     """Accuracy, or mean squared error, of each task: (T, R, ·) -> (T,)."""
     target = query_targets(episode)
+    check_predictions(predictions, target)
     if not bool(torch.isfinite(predictions).all()):
         raise DivergedError(
             "the learner's predictions are not all finite numbers, so they cannot be scored; for MAML try "
@@ -191,7 +194,7 @@ def tasks_at_once(tasks: Tasks) -> int:
     return max(1, min(256, budget // numbers))
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Comparison:
     """The paired difference of two results on the same episodes."""
 
@@ -232,7 +235,7 @@ def compare(first: Result, second: Result) -> Comparison:
     MinimetaError
         If the results do not come from the same episodes.
     """
-    protocol = ("metric", "tasks", "ways", "shots", "queries", "seed", "episodes")
+    protocol = ("metric", "tasks", "ways", "shots", "queries", "seed", "episodes", "data")
     differ = [
         f"{name} ({getattr(first, name)} and {getattr(second, name)})"
         for name in protocol

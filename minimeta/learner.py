@@ -5,6 +5,9 @@ how the support set becomes a predictor; training and evaluation see only ``lear
 ``learner.loss(episode)``.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
@@ -26,6 +29,7 @@ def task_losses(
     >>> task_losses(torch.zeros(1, 3, 2), torch.tensor([[0, 1, 0]]))     # a guess: log 2
     tensor([0.6931])
     """
+    check_predictions(predictions, targets)
     if targets.is_floating_point():
         return (predictions - targets).square().mean((1, 2))
     losses = F.cross_entropy(predictions.flatten(0, 1), targets.flatten(), reduction="none")
@@ -61,6 +65,17 @@ class Learner(nn.Module):
         return task_losses(self(episode), query_targets(episode)).mean()
 
 
+def check_predictions(predictions: Tensor, targets: Tensor) -> None:
+    """Refuse predictions that do not fit the targets, before broadcasting makes sense of them."""
+    fits = predictions.ndim == 3 and predictions.shape[:2] == targets.shape[:2]
+    if not fits or (targets.is_floating_point() and predictions.shape != targets.shape):
+        raise MinimetaError(
+            f"predictions of shape {tuple(predictions.shape)} were made for targets of shape "
+            f"{tuple(targets.shape)}; a learner gives (tasks, queries, ways) scores for labels, and values "
+            "of the targets' shape for regression."
+        )
+
+
 def query_targets(episode: Episode) -> Tensor:
     """Return the query targets, or say that they are missing."""
     if episode.query_y is None:
@@ -79,3 +94,15 @@ def require_classes(episode: Episode, learner: str) -> int:
             "use MAML for regression."
         )
     return episode.ways
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Put a module and all its parts in ``eval()`` mode for a while, then back as each was."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training

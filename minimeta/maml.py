@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from minimeta.adapt import Params, inner_loop, per_task, refuse_running_statistics, run, vectorises
 from minimeta.episodes import Episode
-from minimeta.errors import MinimetaError
+from minimeta.errors import MinimetaError, check_count
 from minimeta.learner import Learner
-from minimeta.norm import bn_mode
+from minimeta.networks import Conv4
+from minimeta.norm import bn_mode, needs_support
 
 
 class MAML(Learner):
@@ -40,8 +41,8 @@ class MAML(Learner):
 
     Notes
     -----
-    Algorithm 1, with the loss of task t written L_t and its support and query sets S and Q:
-    theta'_t = theta - alpha * grad L_t(theta; S)  (line 6, here inner_steps times);
+    Algorithms 1 and 2, with the loss of task t written L_t and its support and query sets S and Q:
+    theta'_t = theta - alpha * grad L_t(theta; S)  (Algorithm 1, line 6, here inner_steps times);
     the outer loss is the mean over tasks of L_t(theta'_t; Q)  (line 8, Eq. (1), a sum there).
     All of the network's parameters adapt. Under ``bn="batch"``, support and query pass separately,
     each with its own statistics.
@@ -56,15 +57,18 @@ class MAML(Learner):
             network=network, inner_lr=inner_lr, inner_steps=inner_steps, first_order=first_order,
             test_inner_steps=test_inner_steps,
         )  # fmt: skip
-        if not inner_lr >= 0 or inner_lr == float("inf"):
+        if isinstance(network, Conv4) and network.head is None:
+            raise MinimetaError(
+                "a Conv4 without a head was given to MAML, which adapts a classifier; make it with ways=, "
+                "as in Conv4(ways=5)."
+            )
+        if isinstance(inner_lr, str) or not 0 <= inner_lr < float("inf"):
             raise MinimetaError(
                 f"inner_lr={inner_lr} was given; a step size is a number of at least 0."
             )
-        if inner_steps < 0 or (test_inner_steps or 0) < 0:
-            raise MinimetaError(
-                f"inner_steps={inner_steps} and test_inner_steps={test_inner_steps} were given; the "
-                "number of gradient steps is at least 0."
-            )
+        for word, steps in (("inner_steps", inner_steps), ("test_inner_steps", test_inner_steps)):
+            if steps:  # None and 0 are fine
+                check_count(word, steps)
         if "running" in bn_mode(network):
             raise MinimetaError(
                 "the network was made with bn='running', but an inner loop would update the averages it "
@@ -90,6 +94,11 @@ class MAML(Learner):
         test = not self.training and self.test_inner_steps is not None
         named = self.network.named_parameters()
         theta: Params = {n: p for n, p in named if p.requires_grad}
+        if not theta:
+            raise MinimetaError(
+                "the network has no parameter that may change (requires_grad), so there is nothing for "
+                "MAML to adapt; unfreeze some, or use ProtoNet."
+            )
         with torch.enable_grad():
             if not outer:  # nobody differentiates through this inner loop
                 theta = {n: p.detach().requires_grad_() for n, p in theta.items()}
@@ -105,7 +114,7 @@ class MAML(Learner):
         return adapted if outer else {n: p.detach() for n, p in adapted.items()}
 
     def _predict(self, episode: Episode, params: Params) -> Tensor:
-        if bn_mode(self.network) != "support":
+        if not needs_support(self.network):
             return self._outputs(params, episode.query_x, episode.ways)
         support = episode.support_x.shape[1]  # the support set passes too: it gives the statistics
         both = torch.cat([episode.support_x, episode.query_x], 1)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minimeta.errors import MinimetaError
+from minimeta.errors import MinimetaError, check_count
 from minimeta.norm import BN, BatchNorm, checked
 
 LAYOUTS = ("pool", "strided", "maps")
@@ -39,9 +39,9 @@ class ConvBlock(nn.Module):
         self.norm = BatchNorm(outputs, bn)
         self.pool = pool
 
-    def forward(self, x: Tensor, *, tasks: int, stats_from: int | None) -> Tensor:
+    def forward(self, x: Tensor, *, tasks: int) -> Tensor:
         """(tasks·B, inputs, H, W) -> (tasks·B, outputs, H', W')."""
-        x = self.norm(self.conv(x), tasks=tasks, stats_from=stats_from)
+        x = self.norm(self.conv(x), tasks=tasks)
         # ReLU after the pool: the same values, for a quarter of the work
         return F.relu(F.max_pool2d(x, 2) if self.pool else x)
 
@@ -51,8 +51,8 @@ class TaskModule(nn.Module):
 
     item_ndim = 3
 
-    def forward(self, x: Tensor, *, stats_from: int | None = None) -> Tensor:
-        """Run on every task's set; ``stats_from`` examples of each give ``"support"`` statistics."""
+    def forward(self, x: Tensor) -> Tensor:
+        """Run on every task's set."""
         lead = x.shape[: -self.item_ndim]
         if len(lead) not in (1, 2):
             raise MinimetaError(
@@ -61,10 +61,10 @@ class TaskModule(nn.Module):
                 "axis with x[None]."
             )
         tasks = lead[0] if len(lead) == 2 else 1
-        out = self.run(x.reshape(-1, *x.shape[-self.item_ndim :]), tasks, stats_from)
+        out = self.run(x.reshape(-1, *x.shape[-self.item_ndim :]), tasks)
         return out.view(*lead, *out.shape[1:])
 
-    def run(self, x: Tensor, tasks: int, stats_from: int | None) -> Tensor:
+    def run(self, x: Tensor, tasks: int) -> Tensor:
         r"""Run on (tasks·B, \*item)."""
         raise NotImplementedError
 
@@ -103,6 +103,10 @@ class Conv4(TaskModule):
         layout: Literal["pool", "strided", "maps"] = "pool", bn: BN = "batch",
     ) -> None:  # fmt: skip
         super().__init__()
+        for word, value in (("channels", channels), ("filters", filters), ("size", size)):
+            check_count(word, value)
+        if ways is not None:
+            check_count("ways", ways)
         self.config = dict(
             ways=ways, channels=channels, filters=filters, size=size, layout=layout, bn=bn
         )
@@ -119,7 +123,7 @@ class Conv4(TaskModule):
         self.channels, self.size = channels, size
         self.maps = self._map_shape(filters)
         features = filters if layout == "strided" else filters * self.maps[1] * self.maps[2]
-        self.head = nn.Linear(features, ways) if ways else None
+        self.head = None if ways is None else nn.Linear(features, ways)
         self.features = features
 
     def _map_shape(self, filters: int) -> tuple[int, int, int]:
@@ -135,7 +139,7 @@ class Conv4(TaskModule):
             )
         return filters, side, side
 
-    def run(self, x: Tensor, tasks: int, stats_from: int | None) -> Tensor:
+    def run(self, x: Tensor, tasks: int) -> Tensor:
         """(tasks·B, channels, size, size) -> (tasks·B, features), (.., ways) or (.., filters, h, w)."""
         if x.shape[1:] != (self.channels, self.size, self.size):
             raise MinimetaError(
@@ -145,7 +149,7 @@ class Conv4(TaskModule):
             )
         x = _channels_last(x)
         for block in self.blocks:
-            x = block(x, tasks=tasks, stats_from=stats_from)
+            x = block(x, tasks=tasks)
         if self.layout == "strided":
             x = x.mean((2, 3))
         if self.head is None:
@@ -174,11 +178,16 @@ class MLP(TaskModule):
     def __init__(self, inputs: int, outputs: int, hidden: tuple[int, ...] = (40, 40)) -> None:
         super().__init__()
         self.config = dict(inputs=inputs, outputs=outputs, hidden=tuple(hidden))
-        sizes = [inputs, *hidden, outputs]
+        sizes = [check_count("MLP layer size", n) for n in (inputs, *hidden, outputs)]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
 
-    def forward(self, x: Tensor, *, stats_from: int | None = None) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """(..., inputs) -> (..., outputs)."""
+        if x.shape[-1] != self.config["inputs"]:
+            raise MinimetaError(
+                f"an input of shape {tuple(x.shape)} was given to an MLP of {self.config['inputs']} inputs; "
+                "its last axis must be as long, so make the MLP for it, or flatten pictures first."
+            )
         *hidden, last = self.layers
         for layer in hidden:
             x = F.relu(layer(x))
@@ -218,10 +227,10 @@ class RelationModule(TaskModule):
                 f"maps of {maps[1]}x{maps[2]} leave no pixel after two pooled blocks with padding="
                 f"{padding}; use larger images or padding=1."
             )
-        self.hidden, self.score = nn.Linear(filters * side * side, hidden), nn.Linear(hidden, 1)
+        self.first, self.second = nn.Linear(filters * side * side, hidden), nn.Linear(hidden, 1)
 
-    def run(self, x: Tensor, tasks: int, stats_from: int | None) -> Tensor:
+    def run(self, x: Tensor, tasks: int) -> Tensor:
         """(tasks·B, 2C, h, w) -> (tasks·B, 1), each in [0, 1]."""
         for block in self.blocks:
-            x = block(x, tasks=tasks, stats_from=stats_from)
-        return torch.sigmoid(self.score(F.relu(self.hidden(x.flatten(1)))))
+            x = block(x, tasks=tasks)
+        return torch.sigmoid(self.second(F.relu(self.first(x.flatten(1)))))

@@ -8,6 +8,7 @@ is an argument of the network and of ``meta_test``, and stands in every result.
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Literal
 
 import torch
@@ -17,6 +18,8 @@ from minimeta.errors import MinimetaError
 
 BN = Literal["batch", "support", "running"]
 BN_MODES = ("batch", "support", "running")
+# how many examples at the start of each task's set are its support set; None: all of them
+_SUPPORT: ContextVar[int | None] = ContextVar("support", default=None)
 
 
 class BatchNorm(nn.Module):
@@ -28,8 +31,8 @@ class BatchNorm(nn.Module):
         Channels C.
     mode
         ``"batch"``: the set that passes gives its own mean and variance, so a query sees its
-        companions (transductive). ``"support"``: the first ``stats_from`` examples, the support set,
-        give them (inductive). ``"running"``: batch statistics in meta-training, whose running averages
+        companions (transductive). ``"support"``: only the support set gives them (inductive); learners
+        say which examples that are by :func:`statistics_from`. ``"running"``: batch statistics in meta-training, whose running averages
         are used in evaluation (inductive there).
     eps, momentum
         As in ``torch.nn.BatchNorm2d``.
@@ -37,8 +40,9 @@ class BatchNorm(nn.Module):
     Notes
     -----
     ``torch.func.vmap`` over ``torch.batch_norm`` in training mode gives wrong second-order gradients
-    without a word (pytorch/functorch#534). Inside it, and for ``"support"``, the same formula is
-    written out from means; elsewhere torch's kernel is called once a task, which is faster.
+    without a word when the gradient is taken inside it (pytorch/functorch#534). Inside any such
+    transform, and for ``"support"``, the same formula is written out from means; elsewhere torch's
+    kernel is called once a task, which is faster.
 
     >>> BatchNorm(2)(torch.tensor([[1.0, 5.0], [3.0, 9.0]])).round().tolist()
     [[-1.0, -1.0], [1.0, 1.0]]
@@ -65,10 +69,10 @@ class BatchNorm(nn.Module):
         """Whether the layer keeps running averages."""
         return self.running_mean is not None
 
-    def forward(self, x: Tensor, *, tasks: int = 1, stats_from: int | None = None) -> Tensor:
+    def forward(self, x: Tensor, *, tasks: int = 1) -> Tensor:
         r"""Normalise ``x`` (tasks·B, C, \*spatial), each task's B examples by themselves."""
         if self.mode == "support" or (self.mode == "batch" and _inside_transform()):
-            return self._written_out(x, tasks, stats_from if self.mode == "support" else None)
+            return self._written_out(x, tasks, _SUPPORT.get() if self.mode == "support" else None)
         own = self.training or self.mode == "batch"  # its own statistics, or the averages
         mean, var = (
             (self.running_mean, self.running_var) if self.mode == "running" else (None, None)
@@ -81,11 +85,11 @@ class BatchNorm(nn.Module):
         ]
         return out[0] if len(out) == 1 else torch.cat(out)
 
-    def _written_out(self, x: Tensor, tasks: int, stats_from: int | None) -> Tensor:
+    def _written_out(self, x: Tensor, tasks: int, first: int | None) -> Tensor:
         sets = x.reshape(tasks, -1, x.shape[1], math.prod(x.shape[2:]))  # (T, B, C, places)
         # a constant shift changes no output, and near zero E[x^2] - E[x]^2 loses no digits
         sets = sets - sets[:, :1].mean(3, keepdim=True).detach()
-        seen = sets[:, :stats_from]
+        seen = sets[:, :first]
         count = seen.shape[1] * seen.shape[3]
         # places first, then examples: several times faster than one reduction over both on a CPU
         mean, square = ((v.sum(3).sum(1) / count)[:, None, :, None] for v in (seen, seen * seen))
@@ -104,13 +108,31 @@ def _inside_transform() -> bool:
     return bool(active())
 
 
+@contextmanager
+def statistics_from(examples: int | None) -> Iterator[None]:
+    """Within the block, the first ``examples`` of each set are its support set, for ``"support"``."""
+    token = _SUPPORT.set(examples)
+    try:
+        yield
+    finally:
+        _SUPPORT.reset(token)
+
+
 def bn_mode(module: nn.Module) -> str:
-    """Say how a module normalises: one of BN_MODES, ``"none"``, or ``"torch"`` for torch's own layers."""
+    """Say how a module normalises: of BN_MODES and ``"torch"`` those it has, or ``"none"``.
+
+    >>> bn_mode(nn.Sequential(BatchNorm(1), nn.BatchNorm1d(1))), bn_mode(nn.Linear(1, 1))
+    ('batch+torch', 'none')
+    """
     modes = {m.mode for m in module.modules() if isinstance(m, BatchNorm)}
-    if len(modes) > 1:
-        return "+".join(sorted(modes))
-    foreign = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules())
-    return modes.pop() if modes else ("torch" if foreign else "none")
+    if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules()):
+        modes.add("torch")
+    return "+".join(sorted(modes)) or "none"
+
+
+def needs_support(module: nn.Module) -> bool:
+    """Say whether queries must pass together with the support set that normalises them."""
+    return any(isinstance(m, BatchNorm) and m.mode == "support" for m in module.modules())
 
 
 @contextmanager
@@ -126,8 +148,8 @@ def normalised(module: nn.Module, bn: BN | None) -> Iterator[None]:
             )
         if bn == "running" and not all(layer.has_running for layer in layers):
             raise MinimetaError(
-                "bn='running' was asked for but the network kept no running averages; train it with "
-                "bn='running', or evaluate with 'batch' or 'support'."
+                "bn='running' was asked for but the network kept no running averages; evaluate with "
+                "'batch' or 'support', or (not for MAML) train with bn='running'."
             )
     before = [layer.mode for layer in layers]
     try:

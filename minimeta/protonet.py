@@ -18,7 +18,7 @@ from minimeta.adapt import run
 from minimeta.episodes import Episode
 from minimeta.errors import MinimetaError
 from minimeta.learner import Learner, class_sums, require_classes
-from minimeta.norm import bn_mode
+from minimeta.norm import needs_support
 
 DISTANCES = ("squared", "euclidean")
 
@@ -56,7 +56,7 @@ def squared_distances(
 
 def embed(encoder: nn.Module, episode: Episode, *, shared_pass: bool) -> tuple[Tensor, Tensor]:
     """Embed support and query sets, in one pass or in two; what a pass holds matters to batch norm."""
-    if shared_pass or bn_mode(encoder) == "support":
+    if shared_pass or needs_support(encoder):
         support = episode.support_x.shape[1]
         both = torch.cat([episode.support_x, episode.query_x], 1)
         z = run(encoder, both, stats_from=support)

@@ -19,7 +19,7 @@ from minimeta.episodes import Episode
 from minimeta.errors import MinimetaError
 from minimeta.learner import Learner, class_sums, query_targets, require_classes
 from minimeta.networks import Conv4, RelationModule
-from minimeta.norm import bn_mode
+from minimeta.norm import needs_support
 from minimeta.protonet import embed
 
 POOLING = ("sum", "mean")
@@ -35,7 +35,7 @@ class RelationNet(Learner):
         ``Conv4(layout="maps")``.
     relation
         Maps a pair, class on top of query, (B, 2C, ...), to scores (B, 1). Default: the paper's
-        :class:`RelationModule` for the encoder's maps, started as in the authors' code.
+        :class:`RelationModule` for the encoder's maps.
     shots
         How a class with several shots becomes one map: the ``"sum"`` of the paper's section 3.2, or
         the ``"mean"`` of later code.
@@ -44,6 +44,7 @@ class RelationNet(Learner):
 
     Notes
     -----
+    Without ``relation``, both networks start with the weights' distribution of the authors' code.
     r = g(C(f(class), f(query))), Eq. (1); the loss is the mean squared error to 1 for the right class
     and 0 for the others, Eq. (2), a sum there, over all T·R·N pairs here. Under ``bn="support"`` the
     relation module's statistics come from the pairs (class, support example).
@@ -56,9 +57,7 @@ class RelationNet(Learner):
         super().__init__()
         if shots not in POOLING:
             raise MinimetaError(f"shots={shots!r} was given; it is one of {', '.join(POOLING)}.")
-        if encoder is None:
-            encoder = Conv4(layout="maps")
-            encoder.apply(_paper_start)
+        encoder = Conv4(layout="maps") if encoder is None else encoder
         if relation is None:
             if not isinstance(encoder, Conv4) or encoder.layout != "maps":
                 raise MinimetaError(
@@ -67,7 +66,8 @@ class RelationNet(Learner):
                 )
             padding = 1 if encoder.maps[1] < 10 else 0  # the paper's 5x5 and 19x19 maps
             relation = RelationModule(encoder.maps, padding=padding, bn=encoder.bn)
-            relation.apply(_paper_start)
+            for part in (encoder, relation):
+                part.apply(_paper_start)
         self.config = dict(encoder=encoder, relation=relation, shots=shots, shared_pass=shared_pass)
         self.encoder, self.relation, self.shots = encoder, relation, shots
         self.shared_pass = shared_pass
@@ -80,7 +80,7 @@ class RelationNet(Learner):
         if self.shots == "mean":
             counts = class_sums(torch.ones_like(support), episode.support_y, ways)
             classes = classes / counts
-        if bn_mode(self.relation) != "support":
+        if not needs_support(self.relation):
             return self._relate(classes, query)
         known = support.shape[1]
         both = torch.cat([support, query], 1)

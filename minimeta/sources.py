@@ -9,6 +9,7 @@ and after a resume.
 Episode(32 tasks, 5-way 1-shot, 15 queries, 1x28x28)
 """
 
+import functools
 import operator
 from collections.abc import Sequence
 
@@ -19,7 +20,7 @@ from minimeta import hashing
 from minimeta.data import sinusoids
 from minimeta.data.pool import ClassPool
 from minimeta.episodes import Episode, count_queries
-from minimeta.errors import MinimetaError
+from minimeta.errors import MinimetaError, check_count
 
 
 class Tasks:
@@ -36,6 +37,11 @@ class Tasks:
     def ways(self) -> int | None:
         """N, classes a task; None for regression."""
         return None
+
+    @property
+    def fingerprint(self) -> str:
+        """Which data the tasks are drawn from; empty where they are made by a formula."""
+        return ""
 
     def at(self, indices: Sequence[int] | Tensor, *, seed: int = 0) -> Episode:
         """Return the tasks with these numbers: a pure function of (seed, split, index).
@@ -58,7 +64,14 @@ class Tasks:
         >>> torch.equal(both.support_x[1:], second.support_x)
         True
         """
-        numbers = torch.as_tensor(indices, device=self.device)
+        try:
+            numbers = torch.as_tensor(indices, device=self.device)
+            seed = operator.index(seed)
+        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+            raise MinimetaError(
+                f"task numbers {indices!r} and seed {seed!r} were given; the numbers are a list, range or "
+                "int64 tensor, and the seed is one whole number."
+            ) from error
         if numbers.ndim != 1 or len(numbers) == 0 or numbers.dtype != torch.int64:
             raise MinimetaError(
                 f"task numbers of shape {tuple(numbers.shape)} and type {numbers.dtype} were given; "
@@ -73,7 +86,7 @@ class Tasks:
         Without a generator the seed comes from torch's default one, so ``torch.manual_seed`` rules.
         """
         seed = int(torch.randint(1 << 62, (), generator=generator))
-        return self.at(range(tasks), seed=seed)
+        return self.at(range(check_count("tasks", tasks)), seed=seed)
 
     def _draw(self, key: Tensor, indices: Tensor) -> Episode:
         raise NotImplementedError
@@ -97,7 +110,7 @@ class ClassTasks(Tasks):
     ) -> None:  # fmt: skip
         super().__init__(name, split, pool.items.device)
         for word, value in (("ways", ways), ("shots", shots), ("queries", queries)):
-            _check_count(word, value)
+            check_count(word, value)
         if ways > len(pool):
             raise MinimetaError(
                 f"{ways} ways were asked for but the {split} split of {name} has {len(pool)} classes; "
@@ -122,6 +135,11 @@ class ClassTasks(Tasks):
     def ways(self) -> int:
         """N, classes a task."""
         return self._ways
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Which data the tasks are drawn from."""
+        return self.pool.fingerprint
 
     def _draw(self, key: Tensor, indices: Tensor) -> Episode:
         rows = self.rows(key)  # (T, N, K + Q)
@@ -168,7 +186,7 @@ class SinusoidTasks(Tasks):
     ) -> None:
         super().__init__("sinusoids", split, device)
         for word, value in (("shots", shots), ("queries", queries)):
-            _check_count(word, value)
+            check_count(word, value)
         self.shots, self.queries = shots, queries
 
     def _draw(self, key: Tensor, indices: Tensor) -> Episode:
@@ -228,12 +246,3 @@ class FixedTasks(Tasks):
 
     def __repr__(self) -> str:
         return f"FixedTasks({self.name}/{self.split}, {len(self)} tasks)"
-
-
-def _check_count(word: str, value: int) -> None:
-    try:
-        whole = operator.index(value)
-    except TypeError:
-        whole = 0
-    if whole < 1 or isinstance(value, bool):
-        raise MinimetaError(f"{word}={value!r} was given; it is a whole number of at least 1.")

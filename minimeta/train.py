@@ -9,7 +9,11 @@ sees what an unbroken run sees.
 Training(3 steps of 25 tasks, loss ..., ... s)
 """
 
+import math
+import signal
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -18,9 +22,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from tqdm import tqdm
 
-from minimeta.checkpoint import Run, Training, identity
+from minimeta.checkpoint import Run, Training
 from minimeta.episodes import Episode
-from minimeta.errors import DivergedError, MinimetaError
+from minimeta.errors import DivergedError, MinimetaError, check_count
 from minimeta.evaluate import meta_test, tasks_at_once
 from minimeta.sources import Tasks
 
@@ -69,7 +73,8 @@ def meta_train(
         If given, every ``val_every`` steps and at the end the learner is scored on ``val_episodes``
         tasks of this source, and it ends up with the weights that scored best.
     checkpoint, checkpoint_every
-        A file that is rewritten every so many steps, and from which the run goes on if it exists.
+        A file that is rewritten every so many steps, and from which the run goes on if it exists. A
+        run ends with the same bits whether it was broken or not, on a CPU at equal thread count.
     chunk
         Tasks whose gradients are computed at a time (memory); None chooses. Statistics are never
         pooled over tasks, so it does not change the result.
@@ -79,35 +84,46 @@ def meta_train(
     Raises
     ------
     DivergedError
-        If the loss stops being a finite number; the weights are those before that step.
+        If the loss or its gradient stops being finite; the weights are those before that step.
     MinimetaError
         If arguments contradict each other or a checkpoint belongs to another run.
+    KeyboardInterrupt
+        After Ctrl-C, once the step is done and saved.
     """
-    parameters = [p for p in learner.parameters() if p.requires_grad]
-    _check(learner, parameters, tasks, steps, meta_batch, lr, optimizer, schedule)
-    optimizer = optimizer or torch.optim.Adam(parameters, lr=1e-3 if lr is None else lr)
-    run = Run(
-        learner,
-        optimizer,
-        schedule,
-        Training(meta_batch),
-        identity(learner, tasks, seed, meta_batch),
+    counts = dict(meta_batch=meta_batch, val_every=val_every, checkpoint_every=checkpoint_every)
+    for word, value in counts.items():
+        check_count(word, value)
+    if chunk is not None:
+        check_count("chunk", chunk)
+    _check_numbers(steps, val_episodes, lr, clip)
+    _check_fit(learner, tasks)
+    if optimizer is None:
+        optimizer = torch.optim.Adam(_trainable(learner), lr=1e-3 if lr is None else lr)
+    elif lr is not None:
+        raise MinimetaError(
+            f"both lr={lr} and an optimizer were given; set the rate in the optimizer alone."
+        )
+    _check_optimizer(learner, optimizer, schedule)
+    run = Run(learner, optimizer, schedule, Training(meta_batch))
+    run.identify(
+        tasks, val_tasks, seed=seed, clip=clip, val_every=val_every, val_episodes=val_episodes
     )
-    if checkpoint is not None and Path(checkpoint).exists():
-        run.restore(Path(checkpoint))
-    record = run.record
+    path = None if checkpoint is None else Path(checkpoint)
+    if path is not None and path.exists():
+        run.restore(path, steps)
+    record, done = run.record, len(run.record.losses)
     learner.train()
-    done = len(record.losses)
     bar = tqdm(total=steps, initial=done, disable=None if progress else True, unit="step")
     before, started = record.seconds, time.perf_counter()
-    try:
+    with _interruptible() as interrupted:
         for step in range(done, steps):
             episode = tasks.at(range(step * meta_batch, (step + 1) * meta_batch), seed=seed)
-            loss = _gradient(learner, optimizer, episode, chunk or tasks_at_once(tasks))
-            if not torch.isfinite(loss):
-                raise DivergedError(_diverged(float(loss), step, record.losses))
-            if clip is not None:
-                nn.utils.clip_grad_norm_(parameters, clip)
+            loss = _gradient(learner, episode, chunk or tasks_at_once(tasks))
+            norm = nn.utils.clip_grad_norm_(
+                _optimised(optimizer), math.inf if clip is None else clip
+            )
+            if not (torch.isfinite(loss) and torch.isfinite(norm)):
+                raise DivergedError(_diverged(float(loss), float(norm), step, record.losses))
             optimizer.step()
             if schedule is not None:
                 schedule.step()
@@ -116,28 +132,26 @@ def meta_train(
             last = step + 1 == steps
             if val_tasks is not None and ((step + 1) % val_every == 0 or last):
                 run.select(meta_test(learner, val_tasks, episodes=val_episodes, seed=seed))
-            if checkpoint is not None and ((step + 1) % checkpoint_every == 0 or last):
-                run.save(Path(checkpoint))
+            stop = interrupted()
+            if path is not None and ((step + 1) % checkpoint_every == 0 or last or stop):
+                run.save(path)
             bar.update()
             bar.set_postfix(loss=f"{record.losses[-1]:.3f}", refresh=False)
-    except KeyboardInterrupt:
-        if checkpoint is not None:
-            run.save(Path(checkpoint))
-            bar.write(
-                f"stopped after {len(record.losses)} steps; the same call goes on from {checkpoint}"
-            )
-        raise
-    finally:
-        bar.close()
+            if stop:
+                kept = f"; the same call goes on from {path}" if path is not None else ""
+                bar.write(f"stopped after {step + 1} steps{kept}")
+                bar.close()
+                raise KeyboardInterrupt
+    bar.close()
     record.seconds = before + time.perf_counter() - started
     if run.best is not None:
         learner.load_state_dict(run.best)
     return record
 
 
-def _gradient(learner: nn.Module, optimizer: Optimizer, episode: Episode, chunk: int) -> Tensor:
+def _gradient(learner: nn.Module, episode: Episode, chunk: int) -> Tensor:
     """Leave the gradient of the mean loss over all tasks in ``.grad``, ``chunk`` tasks at a time."""
-    optimizer.zero_grad()
+    learner.zero_grad()
     total = torch.zeros((), device=episode.support_x.device)
     for piece in episode.split(chunk):
         loss = learner.loss(piece) * (len(piece) / len(episode))  # type: ignore[operator]
@@ -146,10 +160,57 @@ def _gradient(learner: nn.Module, optimizer: Optimizer, episode: Episode, chunk:
     return total
 
 
-def _check(
-    learner: nn.Module, parameters: list[nn.Parameter], tasks: Tasks, steps: int, meta_batch: int,
-    lr: float | None, optimizer: Optimizer | None, schedule: LRScheduler | None,
-) -> None:  # fmt: skip
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Let Ctrl-C wait for the end of a step, so that what is saved is whole; a second one does not."""
+    asked = False
+
+    def ask(signum: int, frame: object) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    try:
+        previous = signal.signal(signal.SIGINT, ask)
+    except ValueError:  # only the main thread is told of Ctrl-C
+        yield lambda: False
+        return
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _trainable(learner: nn.Module) -> list[nn.Parameter]:
+    return [p for p in learner.parameters() if p.requires_grad]
+
+
+def _optimised(optimizer: Optimizer) -> list[Tensor]:
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def _check_numbers(steps: int, val_episodes: int, lr: float | None, clip: float | None) -> None:
+    if steps != 0:
+        check_count("steps", steps)
+    if check_count("val_episodes", val_episodes) < 2:
+        raise MinimetaError("val_episodes=1 was given; an interval needs at least two episodes.")
+    for word, value in (("lr", lr), ("clip", clip)):
+        if value is not None and not 0 < value < math.inf:
+            raise MinimetaError(f"{word}={value} was given; it is a finite number above 0.")
+
+
+def _check_fit(learner: nn.Module, tasks: Tasks) -> None:
+    if not isinstance(learner, nn.Module) or not hasattr(learner, "loss"):
+        raise MinimetaError(
+            f"a {type(learner).__name__} was given to train; a learner is an nn.Module with "
+            "forward(episode) and loss(episode), such as ProtoNet(network)."
+        )
+    if not isinstance(tasks, Tasks):
+        raise MinimetaError(
+            f"a {type(tasks).__name__} was given as tasks; make a task source with minimeta.tasks."
+        )
+    parameters = _trainable(learner)
     if not parameters:
         raise MinimetaError(
             f"this {type(learner).__name__} has no parameters to train; evaluate it with meta_test, or "
@@ -160,25 +221,29 @@ def _check(
             f"the learner is on {parameters[0].device} and the tasks on {tasks.device}; move one of "
             "them with .to(device)."
         )
-    if steps < 0 or meta_batch < 1:
+
+
+def _check_optimizer(
+    learner: nn.Module, optimizer: Optimizer, schedule: LRScheduler | None
+) -> None:
+    own = {id(p) for p in learner.parameters()}
+    if not all(id(p) in own for p in _optimised(optimizer)):
         raise MinimetaError(
-            f"steps={steps} and meta_batch={meta_batch} were given; steps are at least 0 and a step "
-            "takes at least one task."
+            "the optimizer holds parameters that are not the learner's, so they would never be trained; "
+            "make it over learner.parameters(), after any copying or moving of the learner."
         )
-    if lr is not None and optimizer is not None:
-        raise MinimetaError(
-            f"both lr={lr} and an optimizer were given; set the rate in the optimizer alone."
-        )
-    if lr is not None and not 0 < lr < float("inf"):
-        raise MinimetaError(f"lr={lr} was given; a learning rate is a number above 0.")
     if schedule is not None and schedule.optimizer is not optimizer:
         raise MinimetaError("the schedule drives another optimizer; give the one it was made for.")
 
 
-def _diverged(loss: float, step: int, losses: list[float]) -> str:
-    last = f" (it was {losses[-1]:.3g} before)" if losses else ""
+def _diverged(loss: float, norm: float, step: int, losses: list[float]) -> str:
+    what = (
+        f"the loss became {loss}"
+        if not math.isfinite(loss)
+        else f"the gradient's norm became {norm}"
+    )
+    last = f" (the loss was {losses[-1]:.3g} before)" if losses else ""
     return (
-        f"the loss became {loss} at step {step + 1}{last}, so training stopped with the weights before "
-        "that step; try a smaller inner_lr or lr, fewer inner_steps, or clip=10, and look for NaN in "
-        "the data."
+        f"{what} at step {step + 1}{last}, so training stopped with the weights before that step; try a "
+        "smaller inner_lr or lr, fewer inner_steps, or clip=10, and look for NaN in the data."
     )

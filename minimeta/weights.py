@@ -48,7 +48,13 @@ def save(learner: nn.Module, path: str | Path, *, note: str = "") -> Path:
     """
     path = Path(path)
     tensors = {name: t.detach().contiguous().cpu() for name, t in learner.state_dict().items()}
-    metadata = {"minimeta": FORMAT, "learner": json.dumps(describe(learner)), "note": note}
+    frozen = [name for name, p in learner.named_parameters() if not p.requires_grad]
+    metadata = {
+        "minimeta": FORMAT,
+        "learner": json.dumps(describe(learner), default=repr),
+        "frozen": json.dumps(frozen),  # MAML does not adapt these
+        "note": note,
+    }
     with replacing(path) as file:
         file.write(to_bytes(tensors, metadata))
     return path
@@ -83,8 +89,15 @@ def load(path: str | Path, learner: nn.Module | None = None) -> nn.Module:
             f"{path} says minimeta format {metadata.get('minimeta')!r}; this version reads format "
             f"{FORMAT!r}: save the weights again with this version."
         )
-    if learner is None:
-        learner = rebuild(json.loads(metadata["learner"]))
+    try:
+        description, frozen = json.loads(metadata["learner"]), set(json.loads(metadata["frozen"]))
+        learner = rebuild(description) if learner is None else learner
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, MinimetaError):
+            raise
+        raise MinimetaError(
+            f"{path} has no readable description of its learner ({error})."
+        ) from None
     try:
         learner.load_state_dict(tensors)
     except RuntimeError as error:
@@ -92,16 +105,31 @@ def load(path: str | Path, learner: nn.Module | None = None) -> nn.Module:
             f"the weights in {path} were saved from {metadata['learner']} and do not fit this "
             f"{type(learner).__name__}: {' '.join(str(error).split())[:200]}"
         ) from None
+    for name, parameter in learner.named_parameters():
+        parameter.requires_grad_(name not in frozen)
     return learner.eval()
 
 
 def describe(module: nn.Module) -> dict[str, Any]:
-    """Describe a module as plain data: its class, and its arguments if it is one of minimeta's."""
+    """Describe a module as plain data: its class and, if it is one of minimeta's, its arguments now."""
+    kind = type(module)
+    known = BUILDERS.get(kind.__name__) is kind and _plain(module)
     arguments = {
-        name: describe(value) if isinstance(value, nn.Module) else value
+        name: getattr(module, name, value)  # what can be changed later is an attribute of that name
         for name, value in getattr(module, "config", {}).items()
     }
-    return {"class": type(module).__name__, "arguments": arguments}
+    return {
+        "class": kind.__name__ if known else f"{kind.__module__}.{kind.__qualname__}",
+        "arguments": {
+            name: describe(value) if isinstance(value, nn.Module) else value
+            for name, value in arguments.items()
+        },
+    }
+
+
+def _plain(module: nn.Module) -> bool:
+    """Say whether a module of torch's own is as its constructor makes it without arguments."""
+    return not isinstance(module, nn.Flatten) or (module.start_dim, module.end_dim) == (1, -1)
 
 
 def rebuild(description: dict[str, Any]) -> nn.Module:
@@ -112,12 +140,10 @@ def rebuild(description: dict[str, Any]) -> nn.Module:
             f"the file holds a {name}, which minimeta cannot build; build the learner yourself and call "
             "load(path, learner)."
         )
-    arguments = {
-        key: rebuild(value)
-        if isinstance(value, dict)
-        else tuple(value)
-        if isinstance(value, list)
-        else value
-        for key, value in description["arguments"].items()
-    }
-    return BUILDERS[name](**arguments)
+    return BUILDERS[name](**{k: _argument(v) for k, v in description["arguments"].items()})
+
+
+def _argument(value: Any) -> Any:
+    if isinstance(value, dict):
+        return rebuild(value)
+    return tuple(value) if isinstance(value, list) else value

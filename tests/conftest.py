@@ -5,6 +5,7 @@ import torch
 from hypothesis import settings
 
 import minimeta as mm
+from minimeta.norm import statistics_from
 
 torch.set_num_threads(1)
 settings.register_profile("minimeta", deadline=None, max_examples=50, derandomize=True)
@@ -40,3 +41,9 @@ def images() -> mm.ClassPool:
 @pytest.fixture
 def vectors() -> mm.ClassPool:
     return make_pool(12, 8, (4,))
+
+
+def with_support(examples: int, module: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Run a module on a set whose first examples are the support set."""
+    with statistics_from(examples):
+        return module(x)

@@ -59,6 +59,42 @@ def test_refusals_are_one_line_and_exit_code_1(tmp_path, capsys):
     assert not (tmp_path / "x").exists()
 
 
+def test_more_refusals(tmp_path, capsys):
+    path = tmp_path / "waves.safetensors"
+    waves = ["--data", "sinusoids", "--shots", 5, "--queries", 5]
+    assert run("train", "maml", "--inner-lr", 0.01, "--steps", 1, "--out", path, *waves) == 0
+    capsys.readouterr()
+    cases = [
+        (["test", path, "--episodes", 2], "an MLP of 1 inputs"),
+        (["train", "protonet", "--steps", 1, "--out", tmp_path, *QUICK], "is a folder"),
+        (["train", "protonet", "--steps", 1, "--clip", -1, "--out", path, *QUICK], "clip=-1.0"),
+        (["data", "list", "--threads", -1], "--threads=-1"),
+        (["demo", "--effort", "nan"], "--effort nan"),
+        (
+            ["train", "protonet", "--steps", 1, "--out", "/dev/null/x", *QUICK],
+            "minimeta: /dev/null",
+        ),
+    ]
+    for arguments, message in cases:
+        assert run(*arguments) == 1
+        error = capsys.readouterr().err
+        assert message in error and error.startswith("minimeta: ") and error.count("\n") == 1
+
+
+def test_own_pictures_on_the_command_line(tmp_path, capsys):
+    from PIL import Image
+
+    for name in "abcdefghij":
+        (tmp_path / "mine" / name).mkdir(parents=True)
+        for i in range(3):
+            Image.new("RGB", (30, 40), (20 * i, 9, 9)).save(tmp_path / "mine" / name / f"{i}.png")
+    shape = ["--data", tmp_path / "mine", "--ways", 2, "--queries", 2]
+    path = tmp_path / "mine.safetensors"
+    assert run("train", "protonet", "--steps", 1, "--out", path, *shape) == 0
+    assert run("test", path, "--episodes", 2, *shape) == 0
+    assert "mine/test, 2-way 1-shot" in capsys.readouterr().out
+
+
 def test_a_wrong_option_is_exit_code_2(capsys):
     with pytest.raises(SystemExit) as stopped:
         run("train", "maml", "--no-such-option")

@@ -113,6 +113,36 @@ def test_predictions_that_are_no_numbers_are_not_scored():
         meta_test(mm.MAML(mm.MLP(1, 1), inner_lr=1e30, inner_steps=3), tasks, episodes=3)
 
 
+def test_results_of_other_data_are_not_compared():
+    g = torch.Generator().manual_seed(0)
+    labels = ["a", "b", "c"] * 5
+    scores = [
+        meta_test(
+            ProtoNet(nn.Identity()), mm.tasks((torch.rand(15, 4, generator=g), labels), ways=3, queries=2),
+            episodes=4,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    with pytest.raises(MinimetaError, match="differ in data"):
+        compare(*scores)
+
+
+def test_predictions_of_another_shape_are_not_scored():
+    class Flat(ProtoNet):
+        def forward(self, episode):
+            return super().forward(episode)[..., 0]
+
+    with pytest.raises(MinimetaError, match=r"predictions of shape \(\d+, 6\)"):
+        meta_test(Flat(nn.Flatten()), mm.tasks("glyphs", ways=3, queries=2), episodes=4)
+
+
+def test_a_frozen_part_stays_frozen():
+    learner = ProtoNet(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(784)))
+    learner.encoder[1].eval()
+    meta_test(learner, mm.tasks("glyphs", ways=3, queries=2), episodes=4)
+    assert learner.training and not learner.encoder[1].training
+
+
 def test_too_few_numbers_get_a_sentence(vectors):
     with pytest.raises(MinimetaError, match="at least two"):
         half_width([1.0])

@@ -24,6 +24,15 @@ def learners(bn="batch"):
             Conv4(layout="maps", **(small | dict(size=24))), shared_pass=True
         ),
     }
+
+    # minimeta's layer inside somebody's own network, which knows nothing of support sets
+    def own(outputs):
+        return nn.Sequential(
+            nn.Flatten(), nn.Linear(256, 8), mm.BatchNorm(8, bn), nn.Linear(8, outputs)
+        )
+
+    made["MAML, own network"] = MAML(own(3), inner_lr=0.3, inner_steps=2)
+    made["ProtoNet, own network"] = ProtoNet(own(5))
     return {name: learner.double() for name, learner in made.items()}
 
 

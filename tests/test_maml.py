@@ -157,6 +157,24 @@ def test_fewer_classes_than_outputs_use_the_first_ones():
     assert torch.allclose(a, b, atol=1e-12)
 
 
+def test_a_rate_for_the_authors_summed_loss_is_ways_times_ours():
+    # their inner loss sums over the N*K support examples and divides by K: N times the mean
+    net, episode, ways, shots = network("mlp"), tiny_episode(tasks=1), 3, 2
+    theta = dict(net.named_parameters())
+    loss = (
+        F.cross_entropy(
+            functional_call(net, theta, (episode.support_x[0],)),
+            episode.support_y[0],
+            reduction="sum",
+        )
+        / shots
+    )
+    grads = torch.autograd.grad(loss, list(theta.values()))
+    adapted = MAML(net, inner_lr=0.1 * ways, inner_steps=1).adapt(episode)
+    for (name, p), g in zip(theta.items(), grads, strict=True):
+        assert torch.allclose(adapted[name][0], p - 0.1 * g, atol=1e-12)
+
+
 def test_frozen_and_unused_parameters_are_left_alone():
     net = nn.Sequential(nn.Flatten(), mm.MLP(256, 3, hidden=(6,))).double()
     net.unused = nn.Parameter(torch.zeros(3, dtype=torch.float64))
@@ -175,6 +193,13 @@ def test_frozen_and_unused_parameters_are_left_alone():
         (lambda: MAML(Conv4(ways=5), inner_lr=-1), "inner_lr=-1"),
         (lambda: MAML(Conv4(ways=5), inner_lr=float("nan")), "inner_lr=nan"),
         (lambda: MAML(Conv4(ways=5), inner_lr=0.1, inner_steps=-1), "inner_steps=-1"),
+        (lambda: MAML(Conv4(ways=5), inner_lr=0.1, inner_steps=1.5), "inner_steps=1.5"),
+        (lambda: MAML(Conv4(ways=5), inner_lr="0.1"), "inner_lr=0.1"),
+        (lambda: MAML(Conv4(), inner_lr=0.1), r"without a head.*Conv4\(ways=5\)"),
+        (
+            lambda: MAML(nn.Flatten(), inner_lr=0.1)(tiny_episode(dtype=torch.float32)),
+            "nothing for MAML to adapt",
+        ),
         (lambda: MAML(Conv4(ways=5, bn="running"), inner_lr=0.1), "bn='running'"),
         (
             lambda: MAML(nn.Sequential(nn.Flatten(), nn.Linear(256, 2)), inner_lr=0.1)(

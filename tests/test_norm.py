@@ -7,6 +7,7 @@ from torch.func import functional_call, vmap
 
 from minimeta import BatchNorm, Conv4, MinimetaError
 from minimeta.norm import bn_mode, normalised
+from tests.conftest import with_support
 
 
 def random_norm(features, mode="batch"):
@@ -26,7 +27,8 @@ def test_statistics_far_from_zero_stay_accurate():
     # float32: the variance as E[x^2] - E[x]^2 would be wrong by far more here
     x = torch.randn(50, 3, 8, 8) + 1000
     exact = BatchNorm(3).double()(x.double())
-    assert (BatchNorm(3)(x) - exact).abs().max() < 1e-2
+    for norm in (BatchNorm(3), BatchNorm(3, "support")):  # torch's kernel, and the one written out
+        assert (norm(x) - exact).abs().max() < 1e-2
 
 
 def test_each_task_is_normalised_by_itself():
@@ -37,10 +39,10 @@ def test_each_task_is_normalised_by_itself():
 
 def test_support_mode_lets_only_the_support_set_give_statistics():
     x, norm = torch.randn(8, 3, 2, 2, dtype=torch.float64), random_norm(3, "support")
-    out = norm(x, stats_from=5)
+    out = with_support(5, norm, x)
     assert torch.allclose(out[:5], random_like(norm, "batch")(x[:5]), atol=1e-12)
     x[6] = 100.0  # a query changes; the other queries do not notice
-    assert torch.equal(norm(x, stats_from=5)[[5, 7]], out[[5, 7]])
+    assert torch.equal(with_support(5, norm, x)[[5, 7]], out[[5, 7]])
 
 
 def random_like(norm, mode):
@@ -77,7 +79,7 @@ def test_the_kernel_and_the_written_out_formula_agree():
     inside = vmap(lambda task: norm(task))(x.view(2, 4, 3, 2, 5))
     assert torch.allclose(inside.flatten(0, 1), norm(x, tasks=2), atol=1e-12)
     support = random_like(norm, "support")  # statistics of all examples are batch statistics
-    assert torch.allclose(support(x, stats_from=8), norm(x), atol=1e-12)
+    assert torch.allclose(with_support(8, support, x), norm(x), atol=1e-12)
 
 
 def second_order(norm_of, tasks=2, vectorised=True):
@@ -130,6 +132,7 @@ def test_how_a_module_normalises_is_told():
     assert bn_mode(nn.Linear(1, 1)) == "none"
     assert bn_mode(nn.BatchNorm1d(1)) == "torch"
     assert bn_mode(nn.Sequential(BatchNorm(1), BatchNorm(1, "support"))) == "batch+support"
+    assert bn_mode(nn.Sequential(BatchNorm(1), nn.BatchNorm1d(1))) == "batch+torch"
 
 
 @pytest.mark.parametrize(

@@ -52,9 +52,11 @@ def test_sum_and_mean_differ_by_the_number_of_shots(vectors):
 
 def test_scores_lie_between_0_and_1_and_start_as_the_authors_code_does():
     learner = RelationNet()
-    assert torch.equal(learner.relation.hidden.bias, torch.ones(8))
+    assert torch.equal(learner.relation.first.bias, torch.ones(8))
     conv = learner.encoder.blocks[1].conv.weight
     assert conv.std().item() == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.02)
+    explicit = RelationNet(Conv4(layout="maps")).encoder.blocks[1].conv.weight
+    assert explicit.std().item() == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.02)
     scores = learner(mm.tasks("glyphs", split="test").at([0]))
     assert 0 <= scores.min() and scores.max() <= 1
 
@@ -63,7 +65,7 @@ def test_a_relation_module_fits_the_encoder_it_is_given():
     encoder = Conv4(layout="maps", channels=3, size=84)
     learner = RelationNet(encoder)
     assert learner.relation.config["padding"] == 0  # miniImageNet's 19x19 maps
-    assert learner.relation.hidden.in_features == 64 * 3 * 3
+    assert learner.relation.first.in_features == 64 * 3 * 3
 
 
 @pytest.mark.parametrize(

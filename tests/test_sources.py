@@ -1,5 +1,6 @@
 """The laws of sampling: pure, fair, disjoint; and one sentence for what cannot be sampled."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -129,10 +130,28 @@ def test_fixed_tasks_are_the_given_episodes():
         tasks.at([4])
 
 
-@pytest.mark.parametrize("indices", [[], [[1, 2]], [1.5]])
+@pytest.mark.parametrize("indices", [[], [[1, 2]], [1.5], None, "abc", [2**70]])
 def test_bad_task_numbers_get_a_sentence(indices):
-    with pytest.raises(MinimetaError, match="give a list, range or int64 tensor"):
+    with pytest.raises(MinimetaError, match="list, range or int64 tensor"):
         mm.tasks("sinusoids").at(indices)
+
+
+def test_a_seed_is_any_whole_number():
+    tasks = mm.tasks("sinusoids")
+    expected = tasks.at([0], seed=3).query_x
+    assert torch.equal(tasks.at([0], seed=np.int64(3)).query_x, expected)
+    assert torch.equal(tasks.at([0], seed=torch.tensor(3)).query_x, expected)
+    for bad in (0.5, None, "3"):
+        with pytest.raises(MinimetaError, match="seed is one whole number"):
+            tasks.at([0], seed=bad)
+    with pytest.raises(MinimetaError, match="tasks=0"):
+        tasks.sample(0)
+
+
+def test_split_names_of_any_length_are_told_apart():
+    pool = numbered([9] * 50)
+    a, b = (mm.tasks(pool, split=f"experiment-{i}", ways=3, queries=3).at([0]) for i in (1, 2))
+    assert not torch.equal(a.query_x, b.query_x)
 
 
 @pytest.mark.gpu

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -45,10 +46,9 @@ def test_it_is_the_plain_loop():
 def test_chunks_give_the_same_gradient(images):
     learner = ProtoNet(Conv4(filters=4, size=16)).double()
     episode = mm.tasks(images, ways=3, shots=1, queries=2).at(range(5)).to(torch.float64)
-    optimizer = torch.optim.SGD(learner.parameters(), lr=1.0)
     gradients = []
     for chunk in (5, 2, 1):
-        loss = _gradient(learner, optimizer, episode, chunk)
+        loss = _gradient(learner, episode, chunk)
         gradients.append(torch.cat([p.grad.flatten() for p in learner.parameters()]))
         assert float(loss) == pytest.approx(learner.loss(episode).item(), abs=1e-10)
     assert all(torch.allclose(g, gradients[0], atol=1e-10) for g in gradients)
@@ -100,16 +100,16 @@ def test_an_interrupted_run_saves_and_says_how_to_go_on(tmp_path, capsys):
 
         def loss(self, episode):
             self.calls += 1
-            if self.calls == 4:
-                raise KeyboardInterrupt
+            if self.calls == 4:  # as Ctrl-C does, in the middle of a step
+                os.kill(os.getpid(), signal.SIGINT)
             return super().loss(episode)
 
     with pytest.raises(KeyboardInterrupt):
         meta_train(Impatient(MLP(1, 1), inner_lr=0.01), sinusoids(), steps=9, checkpoint=path)
-    assert f"stopped after 3 steps; the same call goes on from {path}" in "".join(
+    assert f"stopped after 4 steps; the same call goes on from {path}" in "".join(
         capsys.readouterr()
     )
-    assert len(torch.load(path, weights_only=True)["record"]["losses"]) == 3
+    assert len(torch.load(path, weights_only=True)["record"]["losses"]) == 4
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
@@ -117,6 +117,12 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     meta_train(MAML(MLP(1, 1), inner_lr=0.01), sinusoids(), steps=1, checkpoint=path)
     with pytest.raises(MinimetaError, match="belongs to another run.*seed"):
         meta_train(MAML(MLP(1, 1), inner_lr=0.01), sinusoids(), steps=2, checkpoint=path, seed=1)
+    with pytest.raises(MinimetaError, match="another run.*learner"):
+        meta_train(MAML(MLP(1, 1), inner_lr=0.02), sinusoids(), steps=2, checkpoint=path)
+    with pytest.raises(MinimetaError, match="another run.*optimizer"):
+        meta_train(MAML(MLP(1, 1), inner_lr=0.01), sinusoids(), steps=2, checkpoint=path, lr=0.1)
+    with pytest.raises(MinimetaError, match="holds 1 steps but steps=0"):
+        meta_train(MAML(MLP(1, 1), inner_lr=0.01), sinusoids(), steps=0, checkpoint=path)
     with pytest.raises(MinimetaError, match="belongs to another run.*weights"):
         meta_train(MAML(MLP(1, 1, (3,)), inner_lr=0.01), sinusoids(), steps=2, checkpoint=path)
     path.write_bytes(path.read_bytes()[:100])
@@ -179,6 +185,36 @@ def test_a_loss_that_is_no_number_stops_with_advice_and_the_last_good_weights():
     assert same(before, weights(learner))
 
 
+class Steep(MAML):
+    """A finite loss whose gradient is not."""
+
+    def loss(self, episode):
+        return super().loss(episode) + sum((p * 0).abs().sqrt().sum() for p in self.parameters())
+
+
+def test_a_gradient_that_is_no_number_stops_too():
+    learner = Steep(MLP(1, 1), inner_lr=0.01)
+    before = weights(learner)
+    with pytest.raises(DivergedError, match="the gradient's norm became nan"):
+        meta_train(learner, sinusoids(), steps=3)
+    assert same(before, weights(learner))
+
+
+def test_parameters_left_out_of_the_optimizer_do_not_count_in_the_clipping():
+    learner = MAML(MLP(1, 1), inner_lr=0.01)
+    plain = copy.deepcopy(learner)
+    only = list(learner.parameters())[-2:]
+    optimizer = torch.optim.SGD(only, lr=1.0)
+    meta_train(learner, sinusoids(), steps=3, optimizer=optimizer, clip=0.1)
+    optimizer = torch.optim.SGD(list(plain.parameters())[-2:], lr=1.0)
+    for step in range(3):
+        plain.zero_grad()
+        plain.loss(sinusoids().at(range(4 * step, 4 * step + 4))).backward()
+        nn.utils.clip_grad_norm_(list(plain.parameters())[-2:], 0.1)
+        optimizer.step()
+    assert same(weights(learner), weights(plain))
+
+
 def test_the_progress_bar_is_quiet_where_nobody_watches(capfd):
     meta_train(MAML(MLP(1, 1), inner_lr=0.01), sinusoids(), steps=2)
     assert "".join(capfd.readouterr()) == ""
@@ -191,6 +227,13 @@ def test_the_progress_bar_is_quiet_where_nobody_watches(capfd):
         (dict(steps=1, meta_batch=0), "meta_batch=0"),
         (dict(steps=1, lr=float("nan")), "lr=nan"),
         (dict(steps=1, lr=-0.1), "lr=-0.1"),
+        (dict(steps=1.5), "steps=1.5"),
+        (dict(steps=1, chunk=-1), "chunk=-1"),
+        (dict(steps=1, clip=-1.0), "clip=-1.0"),
+        (dict(steps=1, clip=0), "clip=0"),
+        (dict(steps=1, val_every=0), "val_every=0"),
+        (dict(steps=1, checkpoint_every=0), "checkpoint_every=0"),
+        (dict(steps=1, val_episodes=1), "val_episodes=1"),
     ],
 )
 def test_bad_input_gets_a_sentence(arguments, message):
@@ -206,6 +249,13 @@ def test_contradictions_get_a_sentence():
     schedule = torch.optim.lr_scheduler.StepLR(other, 1)
     with pytest.raises(MinimetaError, match="drives another optimizer"):
         meta_train(learner, sinusoids(), steps=1, optimizer=one, schedule=schedule)
+    with pytest.raises(MinimetaError, match="not the learner's"):
+        foreign = torch.optim.SGD(MLP(1, 1).parameters(), lr=0.1)
+        meta_train(learner, sinusoids(), steps=1, optimizer=foreign)
+    with pytest.raises(MinimetaError, match="a Linear was given to train"):
+        meta_train(nn.Linear(1, 1), sinusoids(), steps=1)
+    with pytest.raises(MinimetaError, match=r"make a task source with minimeta\.tasks"):
+        meta_train(learner, "sinusoids", steps=1)
     with pytest.raises(MinimetaError, match="no parameters to train"):
         meta_train(ProtoNet(nn.Identity()), mm.tasks("glyphs"), steps=1)
 

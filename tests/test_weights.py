@@ -42,10 +42,30 @@ def test_a_network_of_ones_own_is_loaded_into(tmp_path):
 
     learner = make()
     path = mm.save(learner, tmp_path / "mine.safetensors")
-    with pytest.raises(MinimetaError, match=r"holds a Mine.*load\(path, learner\)"):
+    with pytest.raises(MinimetaError, match=r"holds a .*Mine.*load\(path, learner\)"):
         mm.load(path)
     episode = mm.tasks("glyphs").at([0])
     assert torch.equal(mm.load(path, make())(episode), learner(episode))
+
+
+def test_what_was_changed_after_making_is_saved(tmp_path):
+    learner = MAML(MLP(1, 1), inner_lr=0.01)
+    learner.inner_lr = 0.2
+    learner.network.layers[0].weight.requires_grad_(False)
+    again = mm.load(mm.save(learner, tmp_path / "changed.safetensors"))
+    assert again.inner_lr == 0.2 and not again.network.layers[0].weight.requires_grad
+    episode = mm.tasks("sinusoids").at([0])
+    assert torch.equal(again(episode), learner.eval()(episode))
+
+
+def test_classes_are_told_by_what_they_are_not_by_their_names(tmp_path):
+    namesake = type("ProtoNet", (ProtoNet,), {})
+    path = mm.save(namesake(nn.Flatten()), tmp_path / "namesake.safetensors")
+    with pytest.raises(MinimetaError, match="which minimeta cannot build"):
+        mm.load(path)
+    odd = mm.save(ProtoNet(nn.Flatten(start_dim=2)), tmp_path / "odd.safetensors")
+    with pytest.raises(MinimetaError, match="Flatten, which minimeta cannot build"):
+        mm.load(odd)
 
 
 def test_the_wrong_learner_is_told_apart(tmp_path):
@@ -63,11 +83,14 @@ def test_what_is_no_weights_file_gets_a_sentence(tmp_path):
     save_file({"w": torch.zeros(1)}, tmp_path / "foreign.safetensors")
     with pytest.raises(MinimetaError, match="says minimeta format None"):
         mm.load(tmp_path / "foreign.safetensors")
+    save_file({"w": torch.zeros(1)}, tmp_path / "bare.safetensors", {"minimeta": "1"})
+    with pytest.raises(MinimetaError, match="no readable description"):
+        mm.load(tmp_path / "bare.safetensors")
 
 
 def test_a_file_cannot_ask_for_anything_but_minimetas_classes(tmp_path):
     description = {"class": "os.system", "arguments": {"command": "echo"}}
-    metadata = {"minimeta": "1", "learner": json.dumps(description)}
+    metadata = {"minimeta": "1", "learner": json.dumps(description), "frozen": "[]"}
     save_file({"w": torch.zeros(1)}, tmp_path / "evil.safetensors", metadata)
     with pytest.raises(MinimetaError, match="which minimeta cannot build"):
         mm.load(tmp_path / "evil.safetensors")

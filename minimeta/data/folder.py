@@ -128,7 +128,7 @@ def divide(names: list[str]) -> dict[str, list[str]]:
 
     The classes are ordered by the SHA-256 of their names: the first fifth (at least one) is test, the
     next val, the rest train. So the order of listing does not matter, every machine divides alike, and
-    a new class moves at most one other over each border.
+    a new class moves at most two others over each border.
 
     >>> divide(["ant", "bee", "cat", "dog", "eel"])
     {'train': ['cat', 'dog', 'eel'], 'val': ['ant'], 'test': ['bee']}

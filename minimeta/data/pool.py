@@ -1,5 +1,6 @@
 """A class pool: the examples of one split's classes, as one tensor of rows."""
 
+import hashlib
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 from minimeta.errors import MinimetaError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ClassPool:
     r"""The classes that tasks are drawn from; class c owns ``sizes[c]`` consecutive rows.
 
@@ -31,6 +32,20 @@ class ClassPool:
     names: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.sizes, Tensor) or self.sizes.dtype != torch.int64:
+            raise MinimetaError(
+                f"sizes is {self.sizes!r}; give an int64 tensor with one number of examples a class."
+            )
+        if not isinstance(self.items, Tensor) or not self.items.is_floating_point():
+            raise MinimetaError(
+                "the items of a class pool are not a floating-point tensor; convert them, as with "
+                "items.float() / 255 for pictures of bytes."
+            )
+        if not bool(torch.isfinite(self.items).all()) or bool((self.sizes < 1).any()):
+            raise MinimetaError(
+                "a class pool was given items that are not all finite, or a class without examples; "
+                "repair or leave out such examples and classes."
+            )
         if self.sizes.ndim != 1 or len(self.sizes) != len(self.names):
             raise MinimetaError(
                 f"sizes has shape {tuple(self.sizes.shape)} and there are {len(self.names)} names; "
@@ -61,6 +76,14 @@ class ClassPool:
     def item_shape(self) -> tuple[int, ...]:
         """Shape of one example."""
         return tuple(self.items.shape[1:])
+
+    @property
+    def fingerprint(self) -> str:
+        """A short hash of the sizes and of 64 rows spread over the pool: which data these are."""
+        rows = self.items[:: max(1, len(self.items) // 64)]
+        digest = hashlib.sha256(repr((self.sizes.tolist(), self.item_shape)).encode())
+        digest.update(rows.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:12]
 
     def to(self, device: torch.device | str) -> "ClassPool":
         """Return the pool with its tensors on ``device``."""
