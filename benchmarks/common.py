@@ -42,6 +42,12 @@ def write(name: str, command: str, results: Any) -> None:
     print(f"wrote benchmarks/results/{path.name}")
 
 
+def read(name: str) -> Any:
+    """Return the figures of ``benchmarks/results/<name>.json``, or None if it was never written."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf8"))["results"] if path.exists() else None
+
+
 def interleaved(candidates: dict[str, Callable[[], Any]], *, rounds: int) -> dict[str, list[float]]:
     """Time every candidate in turn, A B A B ..., so that what slows the machine slows them all."""
     for run in candidates.values():

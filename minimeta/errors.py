@@ -3,6 +3,8 @@
 Every message is one sentence: what was given, the rule, and what to do.
 """
 
+import math
+import numbers
 import operator
 from typing import Any
 
@@ -26,6 +28,16 @@ class DivergedError(MinimetaError):
     """Training met a loss that is not a finite number."""
 
 
+def shown(value: Any) -> str:
+    """Write a value the caller gave on one short line.
+
+    >>> shown([1] * 100)
+    '[1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, ...'
+    """
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 43 else f"{text[:40]}..."
+
+
 def check_count(word: str, value: Any) -> int:
     """Return a whole number of at least 1, or say that ``value`` is none."""
     try:
@@ -33,5 +45,14 @@ def check_count(word: str, value: Any) -> int:
     except TypeError:
         whole = 0
     if whole < 1:
-        raise MinimetaError(f"{word}={value!r} was given; it is a whole number of at least 1.")
+        raise MinimetaError(f"{word}={shown(value)} was given; it is a whole number of at least 1.")
     return whole
+
+
+def check_rate(word: str, value: Any, *, zero: bool = False) -> None:
+    """Refuse what is not a finite number above 0 (or, with ``zero``, at least 0)."""
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not real or not (0 <= value if zero else 0 < value) or not value < math.inf:
+        raise MinimetaError(
+            f"{word}={shown(value)} was given; it is a finite number {'of at least' if zero else 'above'} 0."
+        )

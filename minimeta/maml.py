@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from minimeta.adapt import Params, inner_loop, per_task, refuse_running_statistics, run, vectorises
 from minimeta.episodes import Episode
-from minimeta.errors import MinimetaError, check_count
+from minimeta.errors import MinimetaError, check_count, check_rate
 from minimeta.learner import Learner
 from minimeta.networks import Conv4
 from minimeta.norm import bn_mode, needs_support
@@ -62,12 +62,9 @@ class MAML(Learner):
                 "a Conv4 without a head was given to MAML, which adapts a classifier; make it with ways=, "
                 "as in Conv4(ways=5)."
             )
-        if isinstance(inner_lr, str) or not 0 <= inner_lr < float("inf"):
-            raise MinimetaError(
-                f"inner_lr={inner_lr} was given; a step size is a number of at least 0."
-            )
+        check_rate("inner_lr", inner_lr, zero=True)
         for word, steps in (("inner_steps", inner_steps), ("test_inner_steps", test_inner_steps)):
-            if steps:  # None and 0 are fine
+            if steps is not None and steps != 0:
                 check_count(word, steps)
         if "running" in bn_mode(network):
             raise MinimetaError(

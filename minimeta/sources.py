@@ -20,7 +20,7 @@ from minimeta import hashing
 from minimeta.data import sinusoids
 from minimeta.data.pool import ClassPool
 from minimeta.episodes import Episode, count_queries
-from minimeta.errors import MinimetaError, check_count
+from minimeta.errors import MinimetaError, check_count, shown
 
 
 class Tasks:
@@ -69,7 +69,7 @@ class Tasks:
             seed = operator.index(seed)
         except (TypeError, ValueError, RuntimeError, OverflowError) as error:
             raise MinimetaError(
-                f"task numbers {indices!r} and seed {seed!r} were given; the numbers are a list, range or "
+                f"task numbers {shown(indices)} and seed {shown(seed)} were given; the numbers are a list, range or "
                 "int64 tensor, and the seed is one whole number."
             ) from error
         if numbers.ndim != 1 or len(numbers) == 0 or numbers.dtype != torch.int64:

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from minimeta.checkpoint import Run, Training
 from minimeta.episodes import Episode
-from minimeta.errors import DivergedError, MinimetaError, check_count
+from minimeta.errors import DivergedError, MinimetaError, check_count, check_rate
 from minimeta.evaluate import meta_test, tasks_at_once
 from minimeta.sources import Tasks
 
@@ -191,13 +191,13 @@ def _optimised(optimizer: Optimizer) -> list[Tensor]:
 
 
 def _check_numbers(steps: int, val_episodes: int, lr: float | None, clip: float | None) -> None:
-    if steps != 0:
+    if isinstance(steps, bool) or steps != 0:
         check_count("steps", steps)
     if check_count("val_episodes", val_episodes) < 2:
         raise MinimetaError("val_episodes=1 was given; an interval needs at least two episodes.")
     for word, value in (("lr", lr), ("clip", clip)):
-        if value is not None and not 0 < value < math.inf:
-            raise MinimetaError(f"{word}={value} was given; it is a finite number above 0.")
+        if value is not None:
+            check_rate(word, value)
 
 
 def _check_fit(learner: nn.Module, tasks: Tasks) -> None:

@@ -34,17 +34,14 @@ class ClassPool:
     def __post_init__(self) -> None:
         if not isinstance(self.sizes, Tensor) or self.sizes.dtype != torch.int64:
             raise MinimetaError(
-                f"sizes is {self.sizes!r}; give an int64 tensor with one number of examples a class."
+                f"sizes is a {type(self.sizes).__name__} of {getattr(self.sizes, 'dtype', 'no dtype')}; give "
+                "an int64 tensor with one number of examples a class."
             )
-        if not isinstance(self.items, Tensor) or not self.items.is_floating_point():
+        items = self.items
+        if not isinstance(items, Tensor) or not items.is_floating_point() or not items.ndim:
             raise MinimetaError(
-                "the items of a class pool are not a floating-point tensor; convert them, as with "
+                "the items of a class pool are not a floating-point tensor of rows; convert them, as with "
                 "items.float() / 255 for pictures of bytes."
-            )
-        if not bool(torch.isfinite(self.items).all()) or bool((self.sizes < 1).any()):
-            raise MinimetaError(
-                "a class pool was given items that are not all finite, or a class without examples; "
-                "repair or leave out such examples and classes."
             )
         if self.sizes.ndim != 1 or len(self.sizes) != len(self.names):
             raise MinimetaError(
@@ -55,6 +52,11 @@ class ClassPool:
             raise MinimetaError(
                 f"the class sizes add up to {int(self.sizes.sum())} but there are "
                 f"{len(self.items)} rows; every row belongs to one class."
+            )
+        if not bool(torch.isfinite(self.items).all()) or bool((self.sizes < 1).any()):
+            raise MinimetaError(
+                "a class pool was given items that are not all finite, or a class without examples; "
+                "repair or leave out such examples and classes."
             )
 
     @property
