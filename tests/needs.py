@@ -76,9 +76,12 @@ class Handler(BaseHTTPRequestHandler):
         end = start + server.breaks.pop(0) if server.breaks else len(content)
         for i in range(start, min(end, len(content)), 1 << 16):
             time.sleep(server.pause)
+            piece = content[i : min(i + (1 << 16), end)]
+            answer.sent += len(piece)  # before the client can have it and a test can ask
             try:
-                answer.sent += self.wfile.write(content[i : min(i + (1 << 16), end)])
+                self.wfile.write(piece)
             except OSError:  # the client has gone
+                answer.sent -= len(piece)
                 return
 
     def log_message(self, *args: object) -> None:

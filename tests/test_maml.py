@@ -194,7 +194,7 @@ def test_frozen_and_unused_parameters_are_left_alone():
         (lambda: MAML(Conv4(ways=5), inner_lr=float("nan")), "inner_lr=nan"),
         (lambda: MAML(Conv4(ways=5), inner_lr=0.1, inner_steps=-1), "inner_steps=-1"),
         (lambda: MAML(Conv4(ways=5), inner_lr=0.1, inner_steps=1.5), "inner_steps=1.5"),
-        (lambda: MAML(Conv4(ways=5), inner_lr="0.1"), "inner_lr=0.1"),
+        (lambda: MAML(Conv4(ways=5), inner_lr="0.1"), "inner_lr='0.1'"),
         (lambda: MAML(Conv4(), inner_lr=0.1), r"without a head.*Conv4\(ways=5\)"),
         (
             lambda: MAML(nn.Flatten(), inner_lr=0.1)(tiny_episode(dtype=torch.float32)),
