@@ -84,6 +84,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--bn", choices=BN_MODES, default="batch", help="normalisation mode")
     one.add_argument("--clip", type=float, help="largest gradient norm; left out: no clipping")
     one.add_argument("--checkpoint", type=Path, help="file to save progress in and go on from")
+    one.add_argument("--json", action="store_true", help="print the outcome as JSON")
     one.set_defaults(run=_train)
 
     one = commands.add_parser("test", help="score saved weights", formatter_class=shape)
@@ -101,9 +102,11 @@ def parser() -> argparse.ArgumentParser:
 
     data = commands.add_parser("data", help="list and fetch data sets")
     actions = data.add_subparsers(required=True, metavar="action")
-    actions.add_parser("list", help="say which data sets are here").set_defaults(run=_data_list)
+    one = actions.add_parser("list", help="say which data sets are here")
+    one.add_argument("--json", action="store_true", help="print it as JSON")
+    one.set_defaults(run=_data_list)
     get = actions.add_parser("get", help="download and prepare a data set")
-    get.add_argument("name", choices=["omniglot"])
+    get.add_argument("name", choices=["omniglot"], help="which one")
     get.set_defaults(run=_data_get)
 
     one = commands.add_parser("doctor", help="say what is installed and where the data are")
@@ -175,7 +178,11 @@ def _train(given: argparse.Namespace) -> None:
         clip=given.clip, checkpoint=given.checkpoint,
     )  # fmt: skip
     path = mm.save(learner, given.out, note=f"{record}; trained on {tasks}")
-    print(f"{record}\nsaved {path}")
+    outcome = {
+        "weights": str(path), "steps": len(record.losses), "seconds": round(record.seconds, 1),
+        "last_loss": record.losses[-1] if record.losses else None,
+    }  # fmt: skip
+    print(json.dumps(outcome) if given.json else f"{record}\nsaved {path}")
 
 
 def _test(given: argparse.Namespace) -> None:
@@ -196,11 +203,13 @@ def _demo(given: argparse.Namespace) -> None:
 
 def _data_list(given: argparse.Namespace) -> None:
     where = omniglot.available()
-    print("glyphs     in the package: letters of five scripts, 24 drawings each")
-    print("sinusoids  made on the fly: the MAML paper's regression tasks")
-    print(
-        "omniglot   " + (f"prepared: {where}" if where else "not here; minimeta data get omniglot")
-    )
+    found = {
+        "glyphs": "in the package: letters of five scripts, 24 drawings each",
+        "sinusoids": "made on the fly: the MAML paper's regression tasks",
+        "omniglot": f"prepared: {where}" if where else "not here; minimeta data get omniglot",
+    }
+    text = "\n".join(f"{name:<11}{state}" for name, state in found.items())
+    print(json.dumps(found) if given.json else text)
 
 
 def _data_get(given: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ how the support set becomes a predictor; training and evaluation see only ``lear
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
@@ -84,6 +85,19 @@ def query_targets(episode: Episode) -> Tensor:
             "or give the queries' labels to train and test."
         )
     return episode.query_y
+
+
+def require_match(learner: nn.Module, episode: Episode) -> None:
+    """Refuse an episode of another type or device than the learner's weights."""
+    weight = next((p for p in learner.parameters() if p.is_floating_point()), None)
+    x = episode.support_x
+    if weight is None or torch.is_autocast_enabled(x.device.type):
+        return
+    if (weight.dtype, weight.device.type) != (x.dtype, x.device.type):
+        raise MinimetaError(
+            f"the learner's weights are {weight.dtype} on {weight.device} and the episode's examples "
+            f"{x.dtype} on {x.device}; bring them together with learner.to(...) or episode.to(...)."
+        )
 
 
 def require_classes(episode: Episode, learner: str) -> int:

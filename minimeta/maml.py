@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from minimeta.adapt import Params, inner_loop, per_task, refuse_running_statistics, run, vectorises
 from minimeta.episodes import Episode
 from minimeta.errors import MinimetaError, check_count, check_rate
-from minimeta.learner import Learner
+from minimeta.learner import Learner, require_match
 from minimeta.networks import Conv4
 from minimeta.norm import bn_mode, needs_support
 
@@ -77,6 +77,7 @@ class MAML(Learner):
 
     def forward(self, episode: Episode) -> Tensor:
         """Adapt to each task's support set, then predict its queries: (T, R, N) or (T, R, D)."""
+        require_match(self, episode)
         refuse_running_statistics(self.network)
         together = vectorises(self.network, episode.support_x.device)
         pieces = episode.split(len(episode) if together else 1)

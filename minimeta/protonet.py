@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from minimeta.adapt import run
 from minimeta.episodes import Episode
 from minimeta.errors import MinimetaError
-from minimeta.learner import Learner, class_sums, require_classes
+from minimeta.learner import Learner, class_sums, require_classes, require_match
 from minimeta.norm import needs_support
 
 DISTANCES = ("squared", "euclidean")
@@ -98,6 +98,7 @@ class ProtoNet(Learner):
     def forward(self, episode: Episode) -> Tensor:
         """Return -distance of each query to each prototype, (T, R, N)."""
         ways = require_classes(episode, "ProtoNet")
+        require_match(self, episode)
         support, query = embed(self.encoder, episode, shared_pass=self.shared_pass)
         if support.ndim != 3:
             raise MinimetaError(

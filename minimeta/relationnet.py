@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from minimeta.adapt import run
 from minimeta.episodes import Episode
 from minimeta.errors import MinimetaError
-from minimeta.learner import Learner, class_sums, query_targets, require_classes
+from minimeta.learner import Learner, class_sums, query_targets, require_classes, require_match
 from minimeta.networks import Conv4, RelationModule
 from minimeta.norm import needs_support
 from minimeta.protonet import embed
@@ -75,6 +75,7 @@ class RelationNet(Learner):
     def forward(self, episode: Episode) -> Tensor:
         """Return the relation score of each query with each class, (T, R, N)."""
         ways = require_classes(episode, "RelationNet")
+        require_match(self, episode)
         support, query = embed(self.encoder, episode, shared_pass=self.shared_pass)
         classes = class_sums(support, episode.support_y, ways)  # (T, N, C, ...)
         if self.shots == "mean":

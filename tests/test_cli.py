@@ -19,8 +19,11 @@ def run(*arguments):
 @pytest.mark.parametrize("learner", ["maml", "protonet", "relationnet"])
 def test_train_then_test(learner, tmp_path, capsys):
     path = tmp_path / "learner.safetensors"
-    assert run("train", learner, "--steps", 2, "--meta-batch", 1, "--out", path, *QUICK) == 0
+    train = ["train", learner, "--steps", 2, "--meta-batch", 1, "--out", path, *QUICK]
+    assert run(*train) == 0
     assert f"saved {path}" in capsys.readouterr().out
+    assert run(*train, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["steps"] == 2
     assert run("test", path, "--episodes", 3, "--json", *QUICK) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["episodes"] == 3 and result["ways"] == 3 and result["bn"] == "batch"
@@ -116,6 +119,8 @@ def test_data_list_says_what_is_here(capsys, monkeypatch, tmp_path):
     assert run("data", "list") == 0
     out = capsys.readouterr().out
     assert "glyphs" in out and "minimeta data get omniglot" in out
+    assert run("data", "list", "--json") == 0
+    assert set(json.loads(capsys.readouterr().out)) == {"glyphs", "sinusoids", "omniglot"}
 
 
 def test_the_doctor_says_what_is_here(capsys, monkeypatch, tmp_path):

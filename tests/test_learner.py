@@ -111,6 +111,13 @@ def relabelled(ep, permutation):
     return Episode(ep.support_x, table[ep.support_y], ep.query_x, table[ep.query_y])
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_another_type_than_the_weights_is_refused(name):
+    learner, ep = learners()[name], draw(name)
+    with pytest.raises(MinimetaError, match=r"weights are torch.float64 .* examples torch.float32"):
+        learner(ep.to(torch.float32))
+
+
 @pytest.mark.parametrize("name", [n for n in NAMES if "MAML" not in n])
 def test_relabelling_the_classes_relabels_the_scores_of_metric_learners(name):
     learner, ep = learners()[name], draw(name)
