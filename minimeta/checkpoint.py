@@ -128,7 +128,7 @@ class Run:
         if found != (FORMAT, self.identity):
             differ = [k for k, v in self.identity.items() if found[1].get(k) != v] or ["format"]
             raise MinimetaError(
-                f"{path} belongs to another run (its {', '.join(differ)} differ); give another "
+                f"{path} belongs to another run (different: {', '.join(differ)}); give another "
                 "checkpoint file, or move this one away to start anew."
             )
         saved = state["record"]

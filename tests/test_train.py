@@ -125,6 +125,10 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
         meta_train(MAML(MLP(1, 1), inner_lr=0.01), sinusoids(), steps=0, checkpoint=path)
     with pytest.raises(MinimetaError, match="belongs to another run.*weights"):
         meta_train(MAML(MLP(1, 1, (3,)), inner_lr=0.01), sinusoids(), steps=2, checkpoint=path)
+    state = torch.load(path, weights_only=True)
+    torch.save(state | {"format": 0}, path)
+    with pytest.raises(MinimetaError, match="another run.*different: format"):
+        meta_train(MAML(MLP(1, 1), inner_lr=0.01), sinusoids(), steps=2, checkpoint=path)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(MinimetaError, match="not a minimeta checkpoint that can be read"):
         meta_train(MAML(MLP(1, 1), inner_lr=0.01), sinusoids(), steps=2, checkpoint=path)
