@@ -14,7 +14,7 @@ import torch
 
 import minimeta as mm
 
-STEPS, KILLS = 400, 20
+STEPS, KILLS = 800, 20
 
 
 def train(folder: Path) -> None:
@@ -37,6 +37,12 @@ def child(folder: Path) -> int:
     return pid
 
 
+def written(folder: Path) -> int:
+    """When the checkpoint was last replaced."""
+    path = folder / "run.pt"
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     rng = random.Random(0)
@@ -44,14 +50,19 @@ def main(folder: Path) -> None:
     whole.mkdir()
     broken.mkdir()
     os.waitpid(child(whole), 0)
-    kills = 0
+    kills, reached = 0, []
     while kills < KILLS:
-        pid = child(broken)
-        time.sleep(rng.uniform(0.0, 0.12))
+        before, pid = written(broken), child(broken)
+        while written(broken) == before:  # a kill before any new step would prove nothing
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0.0, 0.08))
         os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
         assert os.WIFSIGNALED(status), "it finished before it could be killed: take more steps"
         kills += 1
+        saved = torch.load(broken / "run.pt", weights_only=True)  # always readable
+        reached.append(len(saved["record"]["losses"]))
+    assert reached == sorted(set(reached)) and reached[0] > 0, reached
     os.waitpid(child(broken), 0)
     a, b = (torch.load(f / "end.pt", weights_only=True) for f in (whole, broken))
     same = all(torch.equal(a["weights"][k], b["weights"][k]) for k in a["weights"])
