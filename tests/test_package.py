@@ -16,7 +16,7 @@ LAYERS = [
     {"norm", "learner", "networks", "adapt", "maml", "protonet", "relationnet"},
     {"evaluate", "checkpoint", "train", "weights"},
     {"classifier"},
-    {"viz", "demo", "doctor", "cli"},
+    {"check", "viz", "demo", "doctor", "cli"},
 ]
 
 

@@ -3,7 +3,8 @@
     python tools/sync.py            # write
     python tools/sync.py --check    # only say what is out of date (a test does this)
 
-- the repository's public address, from ``pyproject.toml``;
+- the repository's public address, from ``pyproject.toml`` (the chapters' first cell holds it too, so
+  run ``python tools/notebooks.py build`` after a change);
 - the table of measured figures, from ``benchmarks/results/*.json``.
 """
 
@@ -17,7 +18,10 @@ from statistics import median
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = ("README.md", "CITATION.cff", "book/intro.md")
+DOCUMENTS = [
+    ROOT / "README.md", ROOT / "CITATION.cff", ROOT / "_config.yml",
+    *sorted((ROOT / "book").rglob("*.md")), *sorted((ROOT / "chapters" / "src").glob("*.md")),
+]  # fmt: skip
 ADDRESS = re.compile(r"https://github\.com/[\w.-]+/minimeta\b")
 TABLE = re.compile(r"(<!-- results: [^\n]*-->\n).*?(<!-- end of results -->)", re.DOTALL)
 
@@ -86,12 +90,11 @@ def synced(text: str) -> str:
 def main(check: bool = False) -> list[str]:
     """Write the documents that are out of date, or only name them."""
     stale = []
-    for name in DOCUMENTS:
-        path = ROOT / name
+    for path in DOCUMENTS:
         old = path.read_text(encoding="utf8")
         new = synced(old)
         if new != old:
-            stale.append(name)
+            stale.append(str(path.relative_to(ROOT)))
             if not check:
                 path.write_text(new, encoding="utf8")
     return stale

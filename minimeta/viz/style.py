@@ -29,21 +29,38 @@ def pyplot() -> Any:
     return plt
 
 
-@contextmanager
-def style() -> Iterator[None]:
-    """Draw in the book's style inside a ``with`` block."""
-    plt = pyplot()
-    settings = {
+def settings() -> dict[str, Any]:
+    """Return the style as matplotlib's settings."""
+    return {
         "figure.dpi": 110,
+        "figure.facecolor": "white",
         "figure.constrained_layout.use": True,
         "figure.constrained_layout.w_pad": 0.02,
         "figure.constrained_layout.h_pad": 0.02,
         "font.size": 10,
         "axes.spines.top": False,
         "axes.spines.right": False,
-        "axes.prop_cycle": plt.cycler(color=list(PALETTE.values())),
+        "axes.prop_cycle": pyplot().cycler(color=list(PALETTE.values())),
+        "axes.titlesize": 10,
+        "legend.frameon": False,
+        "legend.fontsize": 9,
         "image.cmap": "Greys",
         "image.interpolation": "nearest",
+        "svg.hashsalt": "minimeta",  # equal figures give equal files
     }
-    with plt.rc_context(settings):
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw in the book's style inside a ``with`` block."""
+    with pyplot().rc_context(settings()):
         yield
+
+
+def use_style() -> None:
+    """Draw in the book's style from here on: for notebooks.
+
+    >>> from minimeta import viz
+    >>> viz.use_style()
+    """
+    pyplot().rcParams.update(settings())
