@@ -15,10 +15,11 @@ from minimeta.episodes import Episode
 from minimeta.errors import DataUnavailable, DivergedError, MinimetaError
 from minimeta.evaluate import Result, compare, half_width, meta_test
 from minimeta.maml import MAML
-from minimeta.networks import MLP, Conv4, RelationModule
+from minimeta.mamlpp import MAMLPlusPlus
+from minimeta.networks import MLP, Conv4
 from minimeta.norm import BatchNorm
 from minimeta.protonet import ProtoNet
-from minimeta.relationnet import RelationNet
+from minimeta.relationnet import RelationModule, RelationNet
 from minimeta.train import meta_train
 from minimeta.weights import load, save
 
@@ -37,6 +38,7 @@ __all__ = [
     "DivergedError",
     "Episode",
     "FewShotClassifier",
+    "MAMLPlusPlus",
     "MinimetaError",
     "ProtoNet",
     "RelationModule",

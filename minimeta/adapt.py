@@ -6,7 +6,7 @@ each other, so one gradient of the summed task losses holds every task's own gra
 
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,15 +14,16 @@ from torch.func import functional_call, vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from minimeta.errors import MinimetaError
+from minimeta.errors import MinimetaError, shown
 from minimeta.learner import task_losses
 from minimeta.networks import TaskModule
 from minimeta.norm import statistics_from
 
 Params = dict[str, Tensor]
+Rates = Mapping[str, Tensor | float]  # a parameter without a rate does not adapt
 
 
-def sgd_step(params: Params, losses: Tensor, *, lr: float, first_order: bool) -> Params:
+def sgd_step(params: Params, losses: Tensor, *, lr: float | Rates, first_order: bool) -> Params:
     r"""Take one gradient step on every task: Finn et al. 2017, Algorithm 1, line 6.
 
     theta' = theta - lr * dL/dtheta. The one switch between MAML and FOMAML is here: with
@@ -35,16 +36,21 @@ def sgd_step(params: Params, losses: Tensor, *, lr: float, first_order: bool) ->
         Name -> (T, \*shape).
     losses
         (T,), the loss of each task.
+    lr
+        One rate for all, or name -> rate.
 
     >>> theta = {"t": torch.tensor([[3.0]], requires_grad=True)}
     >>> sgd_step(theta, theta["t"].square().sum(1), lr=0.5, first_order=False)["t"].item()
     0.0
     """
+    rates = lr if isinstance(lr, Mapping) else dict.fromkeys(params, lr)
+    moving = [name for name in params if name in rates]
     grads = torch.autograd.grad(
-        losses.sum(), tuple(params.values()), create_graph=not first_order,
+        losses.sum(), [params[name] for name in moving], create_graph=not first_order,
         allow_unused=True, materialize_grads=True,
     )  # fmt: skip
-    return {name: p - lr * g for (name, p), g in zip(params.items(), grads, strict=True)}
+    moved = {n: params[n] - rates[n] * g for n, g in zip(moving, grads, strict=True)}
+    return params | moved
 
 
 def inner_loop(
@@ -58,10 +64,27 @@ def inner_loop(
     first_order: bool,
 ) -> Params:
     """Adapt ``params`` to every task's support set by ``steps`` gradient steps."""
-    for _ in range(steps):
-        losses = task_losses(predict(params, support_x), support_y)
-        params = sgd_step(params, losses, lr=lr, first_order=first_order)
-    return params
+    rates = [dict.fromkeys(params, lr)] * steps
+    return inner_path(predict, params, support_x, support_y, rates=rates, first_order=first_order)[
+        -1
+    ]
+
+
+def inner_path(
+    predict: Callable[[Params, Tensor], Tensor],
+    params: Params,
+    support_x: Tensor,
+    support_y: Tensor,
+    *,
+    rates: Sequence[Rates],
+    first_order: bool,
+) -> list[Params]:
+    """Return the parameters before the inner loop and after each of its steps."""
+    path = [params]
+    for rate in rates:
+        losses = task_losses(predict(path[-1], support_x), support_y)
+        path.append(sgd_step(path[-1], losses, lr=rate, first_order=first_order))
+    return path
 
 
 def per_task(params: Params, tasks: int) -> Params:
@@ -112,6 +135,18 @@ def _loop(one: Callable[[Params, Tensor], Tensor], params: Params, x: Tensor) ->
     return torch.stack([one({n: c[t] for n, c in columns.items()}, x[t]) for t in range(len(x))])
 
 
+def used_outputs(out: Tensor, ways: int | None) -> Tensor:
+    """Return the outputs that a task with so many classes uses: the first ones."""
+    if ways is None:
+        return out
+    if ways > out.shape[-1]:
+        raise MinimetaError(
+            f"the episode has {ways} classes but MAML's network has {out.shape[-1]} outputs; make "
+            f"the network with ways={ways} or draw tasks with at most {out.shape[-1]} ways."
+        )
+    return out[..., :ways]
+
+
 def vectorises(module: nn.Module, device: torch.device) -> bool:
     """Say whether one vectorised call for all tasks is safe, and on this device faster than a loop.
 
@@ -125,6 +160,27 @@ def vectorises(module: nn.Module, device: torch.device) -> bool:
             return False
     convolves = any(isinstance(m, nn.modules.conv._ConvNd) for m in module.modules())
     return not (convolves and device.type == "cpu")
+
+
+def choose(network: nn.Module, adapts: str | Callable[[str], bool]) -> list[str]:
+    """Return the names of the parameters that the inner loop changes; see :class:`minimeta.MAML`."""
+    names = [n for n, p in network.named_parameters() if p.requires_grad]
+    last = names[-1].rpartition(".")[0] if names else ""
+    head = [n for n in names if n.rpartition(".")[0] == last]
+    if callable(adapts):
+        chosen = [n for n in names if adapts(n)]
+    elif adapts in ("all", "head", "body"):
+        chosen = {"all": names, "head": head, "body": [n for n in names if n not in head]}[adapts]
+    else:
+        raise MinimetaError(
+            f"adapts={shown(adapts)} was given; it is 'all', 'head', 'body' or a function of a parameter's name."
+        )
+    if names and not chosen:
+        raise MinimetaError(
+            f"adapts={shown(adapts)} chooses none of the network's parameters ({', '.join(names[:4])}, ...); "
+            "let it choose some."
+        )
+    return chosen
 
 
 def refuse_running_statistics(module: nn.Module) -> None:

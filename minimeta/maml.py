@@ -9,25 +9,106 @@ Finn, Abbeel & Levine, "Model-agnostic meta-learning for fast adaptation of deep
 torch.Size([1, 4, 1])
 """
 
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from minimeta.adapt import Params, inner_loop, per_task, refuse_running_statistics, run, vectorises
+from minimeta import fast
+from minimeta.adapt import Params, Rates, refuse_running_statistics
+from minimeta.adapting import Adapting
 from minimeta.episodes import Episode
-from minimeta.errors import MinimetaError, check_count, check_rate
-from minimeta.learner import Learner, require_match
-from minimeta.networks import Conv4
-from minimeta.norm import bn_mode, needs_support
+from minimeta.learner import query_targets, require_match, task_losses
+from minimeta.norm import inside_transform, needs_support
+
+Gradient = Callable[..., tuple[Tensor, Params, fast.Product | None]]
 
 
-class MAML(Learner):
+def meta_gradient(
+    gradient: Gradient,
+    theta: Params,
+    support: tuple[Any, Tensor],
+    query: tuple[Any, Tensor],
+    *,
+    rates: Sequence[Rates],
+    weights: Sequence[float],
+    first_order: bool,
+    recompute: bool = False,
+) -> tuple[Tensor, Params, list[Params]]:
+    r"""Differentiate the query loss through the inner loop, task by task.
+
+    With L_S, L_Q the losses on a task's support and query sets, r_j the rates of step j and * the
+    product entry by entry:
+
+    - there:  theta_{j+1} = theta_j - r_j * g_j,  g_j = grad L_S(theta_j)   (Algorithm 1, line 6)
+    - turn:   u_k = grad L_Q(theta_k)
+    - back:   u_j = u_{j+1} - H_j (r_j * u_{j+1}),  H_j the Hessian of L_S at theta_j
+    - result: u_0, and -u_{j+1} * g_j for the rates
+
+    That is the chain rule, read from the right: du/dtheta_j = I - H_j diag(r_j), and only products of a
+    Hessian with a vector are ever needed. First order is H = 0.
+
+    Parameters
+    ----------
+    gradient
+        ``gradient(theta, x, y, twice=...)`` -> losses (T,), their gradients, v -> Hessian times v.
+    theta
+        Name -> (T, \*shape), the start.
+    support, query
+        Examples and targets of the T tasks.
+    rates
+        For each inner step, name -> rate; a parameter without one stays as it is.
+    weights
+        k + 1 numbers: how much the query loss after 0, 1, ..., k steps counts. MAML: 0, ..., 0, 1.
+    first_order
+        Take g_j for constants.
+    recompute
+        Run the support set again on the way back instead of keeping what its Hessians need.
+
+    Returns
+    -------
+    tuple
+        The weighted query losses (T,), their gradient at the start (T, \*shape), and that of the rates of
+        each step, (T, \*shape).
+    """
+    path, slopes, products = [theta], [], []
+    for rate in rates:  # there
+        _, g, product = gradient(path[-1], *support, twice=not first_order and not recompute)
+        path.append({n: p - rate[n] * g[n] if n in rate else p for n, p in path[-1].items()})
+        slopes.append(g)
+        products.append(product)
+    value: Tensor | float = 0.0
+    u: Params = {}
+    rate_gradients: list[Params] = []
+    for j in reversed(range(len(path))):
+        if weights[j]:  # turn
+            losses, g, _ = gradient(path[j], *query, twice=False)
+            value = value + weights[j] * losses
+            u = {n: weights[j] * g[n] + u[n] if u else weights[j] * g[n] for n in g}
+        if j:  # back
+            rate, g = rates[j - 1], slopes[j - 1]
+            rate_gradients.append({n: -u[n] * g[n] for n in rate if isinstance(rate[n], Tensor)})
+            if not first_order:
+                product = products.pop()
+                if product is None:
+                    product = gradient(path[j - 1], *support, twice=True)[2]
+                assert product is not None
+                hv = product({n: rate[n] * u[n] for n in rate})
+                u = {n: u[n] - hv[n] for n in u}
+    assert isinstance(value, Tensor)
+    return value, u, rate_gradients[::-1]
+
+
+class MAML(Adapting):
     r"""Model-agnostic meta-learning, first or second order, of any ``nn.Module``.
 
     Parameters
     ----------
     network
         Maps (B, \*item) to (B, outputs). A task with fewer classes than outputs uses the first ones.
-        Parameters with ``requires_grad=False`` are not adapted.
+        Parameters with ``requires_grad=False`` stay as they are.
     inner_lr
         Step size alpha, for the *mean* loss over the support set. The authors' code sums over the
         classes, so its 0.4 / 0.1 / 0.01 mean 2.0 / 2.0 / 0.05 here at 5 / 20 / 5 ways.
@@ -38,95 +119,68 @@ class MAML(Learner):
     test_inner_steps
         Steps when the learner is in ``eval()`` mode; None: ``inner_steps``. The paper trains with 1
         and tests with 3 on Omniglot.
+    adapts
+        Which parameters the inner loop changes: ``"all"``; ``"head"``, the last layer with parameters
+        (ANIL, Raghu et al. 2020); ``"body"``, all but that; or a function of a parameter's name. All are
+        trained by the outer loop.
+    learn_lr
+        Learn the rates too, from ``inner_lr`` on: one for each ``"entry"`` of the parameters (Meta-SGD,
+        Li et al. 2017) or for each ``"tensor"`` of them.
 
     Notes
     -----
     Algorithms 1 and 2, with the loss of task t written L_t and its support and query sets S and Q:
     theta'_t = theta - alpha * grad L_t(theta; S)  (Algorithm 1, line 6, here inner_steps times);
     the outer loss is the mean over tasks of L_t(theta'_t; Q)  (line 8, Eq. (1), a sum there).
-    All of the network's parameters adapt. Under ``bn="batch"``, support and query pass separately,
-    each with its own statistics.
+    Under ``bn="batch"``, support and query pass separately, each with its own statistics.
+
+    ``learner(episode)`` is that, differentiable as often as you like. ``learner.loss(episode)`` is the same
+    number, computed with its gradient by :func:`meta_gradient`, which ``backward()`` only hands over.
     """
 
-    def __init__(
-        self, network: nn.Module, *, inner_lr: float, inner_steps: int = 1,
-        first_order: bool = False, test_inner_steps: int | None = None,
-    ) -> None:  # fmt: skip
-        super().__init__()
-        self.config = dict(
-            network=network, inner_lr=inner_lr, inner_steps=inner_steps, first_order=first_order,
-            test_inner_steps=test_inner_steps,
-        )  # fmt: skip
-        if isinstance(network, Conv4) and network.head is None:
-            raise MinimetaError(
-                "a Conv4 without a head was given to MAML, which adapts a classifier; make it with ways=, "
-                "as in Conv4(ways=5)."
-            )
-        check_rate("inner_lr", inner_lr, zero=True)
-        for word, steps in (("inner_steps", inner_steps), ("test_inner_steps", test_inner_steps)):
-            if steps is not None and steps != 0:
-                check_count(word, steps)
-        if "running" in bn_mode(network):
-            raise MinimetaError(
-                "the network was made with bn='running', but an inner loop would update the averages it "
-                "normalises with; make it with bn='batch' or bn='support'."
-            )
-        self.network = network
-        self.inner_lr, self.inner_steps, self.first_order = inner_lr, inner_steps, first_order
-        self.test_inner_steps = test_inner_steps
-
-    def forward(self, episode: Episode) -> Tensor:
-        """Adapt to each task's support set, then predict its queries: (T, R, N) or (T, R, D)."""
+    def loss(self, episode: Episode) -> Tensor:
+        """Return the mean query loss over tasks and queries after the inner loop, a scalar."""
         require_match(self, episode)
         refuse_running_statistics(self.network)
-        together = vectorises(self.network, episode.support_x.device)
-        pieces = episode.split(len(episode) if together else 1)
-        return torch.cat([self._predict(piece, self.adapt(piece)) for piece in pieces])
+        if not self._by_hand(episode):
+            pieces = [self._graph_losses(piece) for piece in self._pieces(episode)]
+            return torch.cat(pieces).mean()
+        start = self._start()
+        rates = self._rates(start)
+        moving = sum(n in start for n in self._chosen)
+        partial = moving < len(list(self.network.parameters()))
+        with torch.no_grad():
+            value, gradient, slopes = fast.mean_gradient(
+                fast.plan_for(self.network, episode.ways, partial=partial),
+                functools.partial(
+                    meta_gradient, weights=self._weights(), first_order=self._first_order()
+                ),
+                episode, start, rates,
+            )  # fmt: skip
+            given = [gradient[n] for n in start]
+            for name, p in zip(self._chosen, self.rates, strict=False):
+                total = torch.zeros_like(p)
+                for j, slope in enumerate(slopes):
+                    total[min(j, len(p) - 1)] += slope.get(name, 0.0)
+                given.append(total)
+        return fast.Known.apply(value, given, *start.values(), *self.rates)
 
-    def adapt(self, episode: Episode) -> Params:
-        r"""Return the parameters after the inner loop, name -> (T, \*shape).
+    def _by_hand(self, episode: Episode) -> bool:
+        """Say whether ``loss`` may compute its gradient itself: nobody asks for more than backward()."""
+        device = episode.support_x.device.type
+        return (
+            torch.is_grad_enabled() and not inside_transform() and not needs_support(self.network)
+            and not torch.is_autocast_enabled(device)
+        )  # fmt: skip
 
-        Works under ``torch.no_grad`` too; then the result carries no graph.
-        """
-        outer = torch.is_grad_enabled()
-        test = not self.training and self.test_inner_steps is not None
-        named = self.network.named_parameters()
-        theta: Params = {n: p for n, p in named if p.requires_grad}
-        if not theta:
-            raise MinimetaError(
-                "the network has no parameter that may change (requires_grad), so there is nothing for "
-                "MAML to adapt; unfreeze some, or use ProtoNet."
-            )
-        with torch.enable_grad():
-            if not outer:  # nobody differentiates through this inner loop
-                theta = {n: p.detach().requires_grad_() for n, p in theta.items()}
-            adapted = inner_loop(
-                lambda params, x: self._outputs(params, x, episode.ways),
-                per_task(theta, len(episode)),
-                episode.support_x,
-                episode.support_y,
-                lr=self.inner_lr,
-                steps=self.test_inner_steps if test else self.inner_steps,  # type: ignore[arg-type]
-                first_order=self.first_order or not outer,
-            )
-        return adapted if outer else {n: p.detach() for n, p in adapted.items()}
+    def _graph_losses(self, episode: Episode) -> Tensor:
+        path, targets = self._path(episode), query_targets(episode)
+        losses = [
+            weight * task_losses(self._predict(episode, params), targets)
+            for weight, params in zip(self._weights(), path, strict=True) if weight
+        ]  # fmt: skip
+        return torch.stack(losses).sum(0)
 
-    def _predict(self, episode: Episode, params: Params) -> Tensor:
-        if not needs_support(self.network):
-            return self._outputs(params, episode.query_x, episode.ways)
-        support = episode.support_x.shape[1]  # the support set passes too: it gives the statistics
-        both = torch.cat([episode.support_x, episode.query_x], 1)
-        return self._outputs(params, both, episode.ways, stats_from=support)[:, support:]
-
-    def _outputs(
-        self, params: Params, x: Tensor, ways: int | None, stats_from: int | None = None
-    ) -> Tensor:
-        out = run(self.network, x, params, stats_from=stats_from)
-        if ways is None:
-            return out
-        if ways > out.shape[-1]:
-            raise MinimetaError(
-                f"the episode has {ways} classes but MAML's network has {out.shape[-1]} outputs; make "
-                f"the network with ways={ways} or draw tasks with at most {out.shape[-1]} ways."
-            )
-        return out[..., :ways]
+    def _weights(self) -> list[float]:
+        """How much the query loss after 0, 1, ..., k inner steps counts."""
+        return [0.0] * self._steps() + [1.0]

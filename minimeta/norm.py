@@ -71,7 +71,7 @@ class BatchNorm(nn.Module):
 
     def forward(self, x: Tensor, *, tasks: int = 1) -> Tensor:
         r"""Normalise ``x`` (tasks·B, C, \*spatial), each task's B examples by themselves."""
-        if self.mode == "support" or (self.mode == "batch" and _inside_transform()):
+        if self.mode == "support" or (self.mode == "batch" and inside_transform()):
             return self._written_out(x, tasks, _SUPPORT.get() if self.mode == "support" else None)
         own = self.training or self.mode == "batch"  # its own statistics, or the averages
         mean, var = (
@@ -102,7 +102,7 @@ class BatchNorm(nn.Module):
         return f"{len(self.weight)}, mode={self.mode!r}"
 
 
-def _inside_transform() -> bool:
+def inside_transform() -> bool:
     """Say whether this call is traced by ``torch.func``; if torch cannot tell, assume so."""
     active = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)
     return bool(active())

@@ -18,11 +18,74 @@ from minimeta.adapt import run
 from minimeta.episodes import Episode
 from minimeta.errors import MinimetaError
 from minimeta.learner import Learner, class_sums, query_targets, require_classes, require_match
-from minimeta.networks import Conv4, RelationModule
-from minimeta.norm import needs_support
+from minimeta.networks import Conv4, ConvBlock, TaskModule, channels_last
+from minimeta.norm import BN, needs_support, statistics_from
 from minimeta.protonet import embed
 
 POOLING = ("sum", "mean")
+
+
+class RelationModule(TaskModule):
+    """The relation module g of Sung et al. 2018: two pooled blocks, then 8 units, then a sigmoid.
+
+    Parameters
+    ----------
+    maps
+        Shape (C, h, w) of one encoder's maps; the input is two of them on top of each other.
+    padding
+        Of the convolutions: 1 on Omniglot's 5x5 maps, 0 on miniImageNet's 19x19 maps.
+    hidden
+        Units of the fully connected layer.
+
+    >>> RelationModule()(torch.zeros(3, 128, 5, 5)).shape       # 3 pairs, one score each
+    torch.Size([3, 1])
+    """
+
+    def __init__(
+        self, maps: tuple[int, int, int] = (64, 5, 5), *, padding: int = 1, hidden: int = 8,
+        bn: BN = "batch",
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.config = dict(maps=tuple(maps), padding=padding, hidden=hidden, bn=bn)
+        filters, side, _ = maps
+        self.blocks = nn.ModuleList(
+            ConvBlock(inputs, filters, bn, padding=padding) for inputs in (2 * filters, filters)
+        )
+        for _ in self.blocks:
+            side = (side + 2 * padding - 2) // 2
+        if side < 1:
+            raise MinimetaError(
+                f"maps of {maps[1]}x{maps[2]} leave no pixel after two pooled blocks with padding="
+                f"{padding}; use larger images or padding=1."
+            )
+        self.first, self.second = nn.Linear(filters * side * side, hidden), nn.Linear(hidden, 1)
+
+    def run(self, x: Tensor, tasks: int) -> Tensor:
+        """(tasks·B, 2C, h, w) -> (tasks·B, 1), each in [0, 1]."""
+        first, second = self.blocks
+        return self._score(second(first(x, tasks=tasks), tasks=tasks))
+
+    def relate(self, classes: Tensor, queries: Tensor) -> Tensor:
+        """Score every pair: classes (T, N, C, h, w), queries (T, R, C, h, w) -> (T, R·N, 1).
+
+        The same as running on all pairs. A convolution of two maps on top of each other is the sum of one
+        of each, so N + R maps are convolved instead of N·R pairs.
+        """
+        tasks, _, filters = classes.shape[:3]
+        first: ConvBlock = self.blocks[0]  # type: ignore[assignment]
+        halves = first.conv.weight.split(filters, 1)
+        above, below = (
+            F.conv2d(channels_last(maps.flatten(0, 1)), half, padding=first.conv.padding).unflatten(
+                0, (tasks, -1)
+            )
+            for maps, half in zip((classes, queries), halves, strict=True)
+        )
+        pairs = (above.unsqueeze(1) + below.unsqueeze(2)).flatten(0, 2)
+        x = first.finish(channels_last(pairs), tasks=tasks)
+        return self._score(self.blocks[1](x, tasks=tasks)).unflatten(0, (tasks, -1))
+
+    def _score(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(self.second(F.relu(self.first(x.flatten(1)))))
 
 
 class RelationNet(Learner):
@@ -89,6 +152,9 @@ class RelationNet(Learner):
 
     def _relate(self, classes: Tensor, query: Tensor, stats_from: int | None = None) -> Tensor:
         (tasks, ways), examples = classes.shape[:2], query.shape[1]
+        if type(self.relation) is RelationModule:
+            with statistics_from(stats_from):
+                return self.relation.relate(classes, query).view(tasks, examples, ways)
         shape = (tasks, examples, ways, *query.shape[2:])
         pairs = torch.cat(
             [classes.unsqueeze(1).expand(shape), query.unsqueeze(2).expand(shape)], 3

@@ -118,6 +118,8 @@ def meta_train(
     with _interruptible() as interrupted:
         for step in range(done, steps):
             episode = tasks.at(range(step * meta_batch, (step + 1) * meta_batch), seed=seed)
+            if hasattr(learner, "begin_step"):
+                learner.begin_step(step)  # type: ignore[operator]
             loss = _gradient(learner, episode, chunk or tasks_at_once(tasks))
             norm = nn.utils.clip_grad_norm_(
                 _optimised(optimizer), math.inf if clip is None else clip

@@ -22,15 +22,26 @@ from torch import nn
 from minimeta.errors import MinimetaError
 from minimeta.files import replacing
 from minimeta.maml import MAML
-from minimeta.networks import MLP, Conv4, RelationModule
+from minimeta.mamlpp import MAMLPlusPlus
+from minimeta.networks import MLP, Conv4
 from minimeta.protonet import ProtoNet
-from minimeta.relationnet import RelationNet
+from minimeta.relationnet import RelationModule, RelationNet
 
 FORMAT = "1"
 # what a file may ask for by name: nothing else is ever built
 BUILDERS: dict[str, type[nn.Module]] = {
     c.__name__: c
-    for c in (MAML, ProtoNet, RelationNet, Conv4, MLP, RelationModule, nn.Identity, nn.Flatten)
+    for c in (
+        MAML,
+        MAMLPlusPlus,
+        ProtoNet,
+        RelationNet,
+        Conv4,
+        MLP,
+        RelationModule,
+        nn.Identity,
+        nn.Flatten,
+    )
 }
 
 

@@ -1,0 +1,221 @@
+"""Every fast way gives the gradient of the plain one."""
+
+import copy
+import threading
+
+import pytest
+import torch
+from torch import nn
+
+import minimeta as mm
+from minimeta import MinimetaError, fast
+from tests.conftest import make_pool
+
+SINUSOIDS = mm.tasks("sinusoids", shots=6, queries=4)
+PICTURES = mm.tasks(make_pool(12, 8, (1, 16, 16)), ways=3, shots=2, queries=2)
+
+
+class Net(nn.Module):
+    """Somebody's network: layers that no plan knows, and a parameter that nothing uses."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(256, 8), nn.Tanh())
+        self.unused = nn.Parameter(torch.ones(3))
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.head(self.body(x))
+
+
+NETWORKS = {
+    "MLP": (lambda: mm.MLP(1, 1, hidden=(7, 5)), SINUSOIDS, fast.MLPPlan),
+    "linear": (lambda: mm.MLP(1, 1, hidden=()), SINUSOIDS, fast.MLPPlan),
+    "pool": (lambda: mm.Conv4(ways=3, filters=4, size=16), PICTURES, fast.Conv4Plan),
+    "strided": (
+        lambda: mm.Conv4(ways=3, filters=4, size=16, layout="strided"), PICTURES, fast.Conv4Plan,
+    ),
+    "any module": (Net, PICTURES, fast.Plan),
+}  # fmt: skip
+
+
+def made(name, **options):
+    """A learner in float64 and an episode for it."""
+    torch.manual_seed(1)
+    network, tasks, _ = NETWORKS[name]
+    options = dict(inner_lr=0.1, inner_steps=2) | options
+    return mm.MAML(network().double(), **options), tasks.at(range(5)).to(torch.float64)
+
+
+def gradients(learner, loss):
+    learner.zero_grad()
+    loss.backward()
+    return [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in learner.parameters()]
+
+
+def agree(learner, episode):
+    """The loss and every gradient equal those of the plain graph, to rounding."""
+    loss = learner.loss(episode)
+    ours = gradients(learner, loss)
+    plain = torch.cat([learner._graph_losses(piece) for piece in learner._pieces(episode)]).mean()
+    theirs = gradients(learner, plain)
+    assert torch.isclose(loss, plain, rtol=1e-10)
+    scale = torch.cat([g.flatten() for g in theirs]).norm()
+    for a, b in zip(ours, theirs, strict=True):
+        assert (a - b).norm() <= 1e-10 * scale
+    return ours
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_plan_is_the_one_made_for_the_network(name):
+    learner, episode = made(name)
+    plan = fast.plan_for(learner.network, episode.ways, partial=False)
+    assert type(plan) is NETWORKS[name][2]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("steps", [0, 1, 2, 7])
+@pytest.mark.parametrize("first_order", [False, True])
+def test_the_gradient_is_that_of_the_plain_graph(name, steps, first_order):
+    agree(*made(name, inner_steps=steps, first_order=first_order))
+
+
+@pytest.mark.parametrize("name", ["MLP", "pool", "any module"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(adapts="head"),
+        dict(adapts="body"),
+        dict(adapts=lambda n: n.endswith("bias")),
+        dict(learn_lr="entry"),
+        dict(learn_lr="tensor"),
+        dict(learn_lr="entry", adapts="head", first_order=True),
+    ],
+    ids=str,
+)
+def test_what_adapts_and_learned_rates_agree_too(name, options):
+    agree(*made(name, **options))
+
+
+@pytest.mark.parametrize("name", ["MLP", "strided"])
+@pytest.mark.parametrize("learn_lr", [None, "tensor", "entry"])
+@pytest.mark.parametrize("step", [0, 4, 7, 20])
+def test_the_remedies_of_mamlpp_agree_too(name, learn_lr, step):
+    plain, episode = made(name)
+    learner = mm.MAMLPlusPlus(
+        plain.network, inner_lr=0.1, inner_steps=3, learn_lr=learn_lr, multi_step=10,
+        first_order_until=5,
+    )  # fmt: skip
+    learner.begin_step(step)
+    agree(learner, episode)
+
+
+def test_cross_entropy_of_vectors_is_written_out_right():
+    pool = make_pool(12, 8, (4,))
+    learner = mm.MAML(mm.MLP(4, 3, hidden=(6,)).double(), inner_lr=0.3, inner_steps=3)
+    agree(learner, mm.tasks(pool, ways=3, shots=2, queries=3).at(range(4)).to(torch.float64))
+
+
+@pytest.mark.parametrize("layout", ["pool", "strided"])
+@pytest.mark.parametrize(("size", "channels", "queries"), [(17, 1, 2), (20, 3, 2), (28, 1, 5)])
+def test_odd_sides_colours_and_both_kernels(layout, size, channels, queries):
+    torch.manual_seed(0)
+    network = mm.Conv4(ways=3, filters=4, size=size, channels=channels, layout=layout).double()
+    pool = make_pool(6, 8, (channels, size, size))
+    episode = mm.tasks(pool, ways=3, shots=1, queries=queries).at(range(3)).to(torch.float64)
+    agree(mm.MAML(network, inner_lr=0.3, inner_steps=1), episode)
+
+
+def test_threads_and_chunks_change_nothing(monkeypatch):
+    learner, episode = made("pool")
+    alone = agree(learner, episode)
+    used = set()
+    plain = fast.Conv4Plan.gradient
+
+    def watched(self, *arguments, **options):
+        used.add(threading.get_ident())
+        return plain(self, *arguments, **options)
+
+    monkeypatch.setattr(fast.Conv4Plan, "gradient", watched)
+    monkeypatch.setattr(fast.Conv4Plan, "chunk", lambda *_: 1)
+    torch.set_num_threads(2)
+    try:
+        together = gradients(learner, learner.loss(episode))
+        again = gradients(learner, learner.loss(episode))
+    finally:
+        torch.set_num_threads(1)
+    assert len(used) > 1
+    for a, b, c in zip(alone, together, again, strict=True):
+        assert torch.allclose(a, b, rtol=1e-10, atol=1e-12) and torch.equal(b, c)
+
+
+def test_an_error_in_a_thread_is_raised_as_itself():
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(ZeroDivisionError):
+            fast.on_threads(lambda n: 1 / n, [1, 0, 2], workers=2)
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_recomputing_gives_the_same_bits(monkeypatch):
+    learner, episode = made("strided", inner_steps=3)
+    stored = gradients(learner, learner.loss(episode))
+    monkeypatch.setattr(fast.Conv4Plan, "recompute", lambda *_: True)
+    again = gradients(learner, learner.loss(episode))
+    assert all(torch.equal(a, b) for a, b in zip(stored, again, strict=True))
+
+
+def test_a_factor_on_the_loss_reaches_the_gradient():
+    learner, episode = made("MLP")
+    one = gradients(learner, learner.loss(episode))
+    three = gradients(learner, 3 * learner.loss(episode) + 1)
+    for a, b in zip(one, three, strict=True):
+        assert torch.allclose(3 * a, b, rtol=1e-12)
+
+
+def test_differentiating_twice_is_refused_not_wrong():
+    learner, episode = made("MLP")
+    p = learner.network.layers[0].weight
+    (g,) = torch.autograd.grad(learner.loss(episode), p, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiate twice|does not require grad"):
+        torch.autograd.grad(g.sum(), p)
+
+
+def test_the_loss_inside_a_torch_func_transform_is_the_plain_one():
+    learner, episode = made("MLP")
+    ours = gradients(learner, learner.loss(episode))
+    named = dict(learner.named_parameters())
+
+    def loss(parameters):
+        return torch.func.functional_call(_Loss(learner), parameters, (episode,))
+
+    theirs = torch.func.grad(loss)({f"learner.{n}": p.detach() for n, p in named.items()})
+    for (n, _), g in zip(named.items(), ours, strict=True):
+        assert torch.allclose(theirs[f"learner.{n}"], g, rtol=1e-10, atol=1e-12)
+
+
+class _Loss(nn.Module):
+    def __init__(self, learner):
+        super().__init__()
+        self.learner = learner
+
+    def forward(self, episode):
+        return self.learner.loss(episode)
+
+
+def test_frozen_parameters_stay_out():
+    learner, episode = made("pool")
+    frozen = copy.deepcopy(learner)
+    for p in frozen.network.blocks.parameters():
+        p.requires_grad_(False)
+    frozen = mm.MAML(frozen.network, inner_lr=0.1, inner_steps=2)
+    agree(frozen, episode)
+    assert all(p.grad is None for p in frozen.network.blocks.parameters())
+
+
+def test_too_few_outputs_get_the_sentence_here_too():
+    learner, _ = made("pool")
+    many = mm.tasks(make_pool(12, 8, (1, 16, 16)), ways=4, shots=1, queries=1).at([0, 1])
+    with pytest.raises(MinimetaError, match="4 classes but MAML's network has 3 outputs"):
+        learner.loss(many.to(torch.float64))
