@@ -1,7 +1,7 @@
 """Episodes a second beside learn2learn's sampler: ``python -m benchmarks.sampling``.
 
 1,200 classes of 20 pictures 28x28 in memory, interleaved in one process, medians. learn2learn's
-sampler is compiled from its source first (``python tools/peers.py --build``, which needs Cython).
+sampler is compiled from its source first (``python tools/peers.py --all``, which needs Cython).
 """
 
 import random

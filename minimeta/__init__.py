@@ -16,10 +16,15 @@ from minimeta.errors import DataUnavailable, DivergedError, MinimetaError
 from minimeta.evaluate import Result, compare, half_width, meta_test
 from minimeta.maml import MAML
 from minimeta.mamlpp import MAMLPlusPlus
+from minimeta.matchingnet import MatchingNet
 from minimeta.networks import MLP, Conv4
 from minimeta.norm import BatchNorm
+from minimeta.protomaml import ProtoMAML
 from minimeta.protonet import ProtoNet
 from minimeta.relationnet import RelationModule, RelationNet
+from minimeta.reptile import Reptile
+from minimeta.ridge import R2D2
+from minimeta.setlearner import SetLearner
 from minimeta.train import meta_train
 from minimeta.weights import load, save
 
@@ -31,6 +36,7 @@ __version__ = "0.1.0"
 __all__ = [
     "MAML",
     "MLP",
+    "R2D2",
     "BatchNorm",
     "ClassPool",
     "Conv4",
@@ -39,11 +45,15 @@ __all__ = [
     "Episode",
     "FewShotClassifier",
     "MAMLPlusPlus",
+    "MatchingNet",
     "MinimetaError",
+    "ProtoMAML",
     "ProtoNet",
     "RelationModule",
     "RelationNet",
+    "Reptile",
     "Result",
+    "SetLearner",
     "compare",
     "half_width",
     "load",

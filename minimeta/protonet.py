@@ -14,11 +14,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from minimeta.adapt import run
+from minimeta.embedding import embed_vectors
 from minimeta.episodes import Episode
 from minimeta.errors import MinimetaError
 from minimeta.learner import Learner, class_sums, require_classes, require_match
-from minimeta.norm import needs_support
 
 DISTANCES = ("squared", "euclidean")
 
@@ -52,16 +51,6 @@ def squared_distances(
     a, b = a - centre, b - centre
     squares = a.square().sum(-1, keepdim=True) + b.square().sum(-1).unsqueeze(1)
     return (squares - 2 * a @ b.mT).clamp_min(0)
-
-
-def embed(encoder: nn.Module, episode: Episode, *, shared_pass: bool) -> tuple[Tensor, Tensor]:
-    """Embed support and query sets, in one pass or in two; what a pass holds matters to batch norm."""
-    if shared_pass or needs_support(encoder):
-        support = episode.support_x.shape[1]
-        both = torch.cat([episode.support_x, episode.query_x], 1)
-        z = run(encoder, both, stats_from=support)
-        return z[:, :support], z[:, support:]
-    return run(encoder, episode.support_x), run(encoder, episode.query_x)
 
 
 class ProtoNet(Learner):
@@ -99,12 +88,7 @@ class ProtoNet(Learner):
         """Return -distance of each query to each prototype, (T, R, N)."""
         ways = require_classes(episode, "ProtoNet")
         require_match(self, episode)
-        support, query = embed(self.encoder, episode, shared_pass=self.shared_pass)
-        if support.ndim != 3:
-            raise MinimetaError(
-                f"the encoder gave embeddings of shape {tuple(support.shape[2:])}; distances need "
-                "vectors, so end the encoder with nn.Flatten()."
-            )
+        support, query = embed_vectors(self.encoder, episode, shared_pass=self.shared_pass)
         squared = squared_distances(query, prototypes(support, episode.support_y, ways))
         if self.distance == "squared":
             return -squared

@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minimeta.adapt import run
+from minimeta.embedding import embed
 from minimeta.episodes import Episode
 from minimeta.errors import MinimetaError
 from minimeta.learner import Learner, class_sums, query_targets, require_classes, require_match
 from minimeta.networks import Conv4, ConvBlock, TaskModule, channels_last
 from minimeta.norm import BN, needs_support, statistics_from
-from minimeta.protonet import embed
 
 POOLING = ("sum", "mean")
 

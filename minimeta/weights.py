@@ -23,9 +23,14 @@ from minimeta.errors import MinimetaError
 from minimeta.files import replacing
 from minimeta.maml import MAML
 from minimeta.mamlpp import MAMLPlusPlus
+from minimeta.matchingnet import MatchingNet
 from minimeta.networks import MLP, Conv4
+from minimeta.protomaml import ProtoMAML
 from minimeta.protonet import ProtoNet
 from minimeta.relationnet import RelationModule, RelationNet
+from minimeta.reptile import Reptile
+from minimeta.ridge import R2D2
+from minimeta.setlearner import SetLearner
 
 FORMAT = "1"
 # what a file may ask for by name: nothing else is ever built
@@ -34,6 +39,11 @@ BUILDERS: dict[str, type[nn.Module]] = {
     for c in (
         MAML,
         MAMLPlusPlus,
+        MatchingNet,
+        ProtoMAML,
+        R2D2,
+        Reptile,
+        SetLearner,
         ProtoNet,
         RelationNet,
         Conv4,

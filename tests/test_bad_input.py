@@ -64,10 +64,14 @@ def test_episodes_are_right_or_refused_and_every_learner_takes_the_right_ones(pa
     episode = sentence(lambda: mm.Episode(*parts))
     if episode is None:
         return
-    net = nn.Linear(4, 3).to(episode.support_x.dtype)
-    relation = nn.Sequential(nn.Linear(8, 1), nn.Sigmoid()).to(episode.support_x.dtype)
+    dtype = episode.support_x.dtype
+    net = nn.Linear(4, 3).to(dtype)
+    relation = nn.Sequential(nn.Linear(8, 1), nn.Sigmoid()).to(dtype)
     learners = [
-        mm.ProtoNet(nn.Identity()), mm.MAML(net, inner_lr=0.1), mm.RelationNet(nn.Identity(), relation)
+        mm.ProtoNet(nn.Identity()), mm.MAML(net, inner_lr=0.1), mm.RelationNet(nn.Identity(), relation),
+        mm.MatchingNet(nn.Identity()), mm.R2D2(nn.Identity()).to(dtype), mm.Reptile(net, inner_lr=0.1),
+        mm.ProtoMAML(nn.Linear(4, 3).to(dtype), inner_lr=0.1),
+        mm.SetLearner(nn.Identity(), features=4).to(dtype),
     ]  # fmt: skip
     for learner in learners:
         out = sentence(lambda learner=learner: learner(episode))

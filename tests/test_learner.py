@@ -7,7 +7,19 @@ import torch
 from torch import nn
 
 import minimeta as mm
-from minimeta import MAML, Conv4, Episode, MinimetaError, ProtoNet, RelationNet
+from minimeta import (
+    MAML,
+    R2D2,
+    Conv4,
+    Episode,
+    MatchingNet,
+    MinimetaError,
+    ProtoMAML,
+    ProtoNet,
+    RelationNet,
+    Reptile,
+    SetLearner,
+)
 from minimeta.learner import class_sums, task_losses
 from tests.conftest import make_pool
 
@@ -17,6 +29,11 @@ def learners(bn="batch"):
     made = {
         "MAML": MAML(Conv4(ways=3, **small), inner_lr=0.3, inner_steps=2),
         "FOMAML": MAML(Conv4(ways=3, **small), inner_lr=0.3, inner_steps=2, first_order=True),
+        "Reptile": Reptile(Conv4(ways=3, **small), inner_lr=0.3, inner_steps=2),
+        "ProtoMAML": ProtoMAML(Conv4(**small), inner_lr=0.1, inner_steps=2),
+        "MatchingNet": MatchingNet(Conv4(**small), scale=5.0),
+        "SetLearner": SetLearner(Conv4(**small), width=16),
+        "R2D2": R2D2(Conv4(**small)),
         "ProtoNet": ProtoNet(Conv4(**small)),
         "ProtoNet, two passes": ProtoNet(Conv4(**small), shared_pass=False),
         "RelationNet": RelationNet(Conv4(layout="maps", **(small | dict(size=24)))),
@@ -32,6 +49,8 @@ def learners(bn="batch"):
         )
 
     made["MAML, own network"] = MAML(own(3), inner_lr=0.3, inner_steps=2)
+    made["R2D2, own network"] = R2D2(own(5))
+    made["ProtoMAML, own network"] = ProtoMAML(own(5), inner_lr=0.1)
     made["ProtoNet, own network"] = ProtoNet(own(5))
     return {name: learner.double() for name, learner in made.items()}
 
@@ -118,7 +137,7 @@ def test_another_type_than_the_weights_is_refused(name):
         learner(ep.to(torch.float32))
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if "MAML" not in n])
+@pytest.mark.parametrize("name", [n for n in NAMES if not n.startswith(("MAML", "FOMAML", "Reptile"))])
 def test_relabelling_the_classes_relabels_the_scores_of_metric_learners(name):
     learner, ep = learners()[name], draw(name)
     permutation = [2, 0, 1]

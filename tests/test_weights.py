@@ -8,7 +8,20 @@ from safetensors.torch import save_file
 from torch import nn
 
 import minimeta as mm
-from minimeta import MAML, MLP, Conv4, MinimetaError, ProtoNet, RelationNet
+from minimeta import (
+    MAML,
+    MLP,
+    R2D2,
+    Conv4,
+    MAMLPlusPlus,
+    MatchingNet,
+    MinimetaError,
+    ProtoMAML,
+    ProtoNet,
+    RelationNet,
+    Reptile,
+    SetLearner,
+)
 
 LEARNERS = {
     "MAML": lambda: MAML(
@@ -16,6 +29,14 @@ LEARNERS = {
     ),
     "MAML on sinusoids": lambda: MAML(MLP(1, 1, hidden=(8, 8)), inner_lr=0.01),
     "ProtoNet": lambda: ProtoNet(Conv4(bn="running"), distance="euclidean", shared_pass=False),
+    "MAML++ on sinusoids": lambda: MAMLPlusPlus(MLP(1, 1, hidden=(8,)), inner_lr=0.01, multi_step=9),
+    "Reptile": lambda: Reptile(
+        Conv4(ways=5, layout="strided", filters=8), inner_lr=0.4, test_inner_steps=3
+    ),
+    "ProtoMAML": lambda: ProtoMAML(Conv4(filters=8), inner_lr=0.01, first_order=True),
+    "MatchingNet": lambda: MatchingNet(Conv4(bn="running"), scale=10.0, shared_pass=False),
+    "R2D2": lambda: R2D2(Conv4(filters=8), penalty=2.0),
+    "SetLearner on sinusoids": lambda: SetLearner(nn.Identity(), features=1, outputs=1, width=16),
     "pixels": lambda: ProtoNet(nn.Flatten()),
     "RelationNet": lambda: RelationNet(shots="mean"),
 }

@@ -1,10 +1,12 @@
 """Fetch the other libraries' own code that tests and benchmarks compare with, into ``.peers/``.
 
     python tools/peers.py            # learn2learn's source: what the tests need
-    python tools/peers.py --build    # also compile its sampler (needs Cython and a C compiler)
+    python tools/peers.py --all      # also torchopt and easyfsl, and learn2learn's sampler compiled
+                                     # (that needs Cython and a C compiler): what the benchmarks need
 
 learn2learn 0.2.0 does not install on current Pythons (its shipped C does not compile), so its source
-archive is unpacked and only its pure-Python files are imported. Nothing of it is part of minimeta.
+archive is unpacked and only its pure-Python files are imported. easyfsl asks for torchvision and pandas,
+which its methods do not use. Nothing of them is part of minimeta.
 """
 
 import argparse
@@ -37,6 +39,36 @@ def fetch() -> Path:
     return SOURCE
 
 
+def others() -> None:
+    """Install torchopt, higher's successor in use, and easyfsl beside learn2learn, without what they ask for."""
+    wanted = {"torchopt": "0.7.3", "optree": "0.20.0", "graphviz": "0.21", "easyfsl": "1.5.0"}
+    for name, version in wanted.items():
+        if not any(PEERS.glob(f"site/{name}-{version}*")):
+            subprocess.run(
+                [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(PEERS / "site"),
+                 "--upgrade", f"{name}=={version}"],
+                check=True,
+            )  # fmt: skip
+
+
+def easyfsl(method: str) -> ModuleType:
+    """Import one method of easyfsl without its package files, which need torchvision."""
+    stand_in = types.ModuleType("easyfsl.modules.predesigned_modules")
+    stand_in.default_relation_module = None  # type: ignore[attr-defined]  # we give our own
+    sys.modules.setdefault(stand_in.__name__, stand_in)
+    return _module(
+        "easyfsl", PEERS / "site" / "easyfsl", ("methods", "modules"), f"methods.{method}"
+    )
+
+
+def torchopt() -> ModuleType:
+    """Import torchopt."""
+    site = str(PEERS / "site")
+    if site not in sys.path:
+        sys.path.append(site)
+    return importlib.import_module("torchopt")
+
+
 def build() -> None:
     """Compile learn2learn's Cython sampler in place, from its .pyx files."""
     data = fetch() / "learn2learn" / "data"
@@ -52,20 +84,26 @@ def build() -> None:
 def learn2learn(*modules: str) -> list[ModuleType]:
     """Import single modules of learn2learn without running its package file, which needs far more."""
     root = SOURCE / "learn2learn"
-    for name in ("learn2learn", "learn2learn.algorithms", "learn2learn.data"):
-        if name not in sys.modules:
-            package = types.ModuleType(name)
-            package.__path__ = [str(root.joinpath(*name.split(".")[1:]))]
-            sys.modules[name] = package
-            parent, _, child = name.rpartition(".")
+    return [_module("learn2learn", root, ("algorithms", "data"), name) for name in modules]
+
+
+def _module(package: str, root: Path, parts: tuple[str, ...], name: str) -> ModuleType:
+    """Import ``package.name`` from the folder ``root``, with empty package files in its place."""
+    for whole in (package, *(f"{package}.{part}" for part in parts)):
+        if whole not in sys.modules:
+            empty = types.ModuleType(whole)
+            empty.__path__ = [str(root.joinpath(*whole.split(".")[1:]))]
+            sys.modules[whole] = empty
+            parent, _, child = whole.rpartition(".")
             if parent:
-                setattr(sys.modules[parent], child, package)
-    return [importlib.import_module(f"learn2learn.{name}") for name in modules]
+                setattr(sys.modules[parent], child, empty)
+    return importlib.import_module(f"{package}.{name}")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--build", action="store_true")
-    if parser.parse_args().build:
+    parser.add_argument("--all", action="store_true")
+    if parser.parse_args().all:
         build()
+        others()
     print(f"learn2learn's source is in {fetch().relative_to(PEERS.parent)}")
