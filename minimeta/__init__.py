@@ -9,11 +9,14 @@ Training(2 steps of 25 tasks, ...)
 
 from typing import TYPE_CHECKING
 
+from minimeta.baselines import FromScratch, SimpleShot, pretrain
 from minimeta.catalog import tasks
 from minimeta.data.pool import ClassPool
 from minimeta.episodes import Episode
 from minimeta.errors import DataUnavailable, DivergedError, MinimetaError
 from minimeta.evaluate import Result, compare, half_width, meta_test
+from minimeta.implicit import ImplicitMAML
+from minimeta.linearhead import CosineHead, LinearHead
 from minimeta.maml import MAML
 from minimeta.mamlpp import MAMLPlusPlus
 from minimeta.matchingnet import MatchingNet
@@ -40,10 +43,14 @@ __all__ = [
     "BatchNorm",
     "ClassPool",
     "Conv4",
+    "CosineHead",
     "DataUnavailable",
     "DivergedError",
     "Episode",
     "FewShotClassifier",
+    "FromScratch",
+    "ImplicitMAML",
+    "LinearHead",
     "MAMLPlusPlus",
     "MatchingNet",
     "MinimetaError",
@@ -54,11 +61,13 @@ __all__ = [
     "Reptile",
     "Result",
     "SetLearner",
+    "SimpleShot",
     "compare",
     "half_width",
     "load",
     "meta_test",
     "meta_train",
+    "pretrain",
     "save",
     "tasks",
 ]

@@ -34,11 +34,12 @@ class Adapting(Learner):
         self, network: nn.Module, *, inner_lr: float, inner_steps: int = 1,
         first_order: bool = False, test_inner_steps: int | None = None,
         adapts: str | Callable[[str], bool] = "all", learn_lr: str | None = None,
+        compiled: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         self.config = dict(
             network=network, inner_lr=inner_lr, inner_steps=inner_steps, first_order=first_order,
-            test_inner_steps=test_inner_steps, adapts=adapts, learn_lr=learn_lr,
+            test_inner_steps=test_inner_steps, adapts=adapts, learn_lr=learn_lr, compiled=compiled,
         )  # fmt: skip
         if isinstance(network, Conv4) and network.head is None:
             raise MinimetaError(
@@ -61,6 +62,7 @@ class Adapting(Learner):
         self.network = network
         self.inner_lr, self.inner_steps, self.first_order = inner_lr, inner_steps, first_order
         self.test_inner_steps, self.learn_lr = test_inner_steps, learn_lr
+        self.compiled = compiled
         self._chosen = choose(network, adapts)
         self.rates = self._new_rates(1)
 

@@ -18,6 +18,7 @@ from minimeta.data.pool import ClassPool
 from minimeta.episodes import Episode
 from minimeta.errors import MinimetaError
 from minimeta.sources import ClassTasks, FixedTasks, SinusoidTasks, Tasks
+from minimeta.synthetic import AttributeTasks
 
 POOLS: dict[str, Callable[..., ClassPool]] = {"glyphs": glyphs.load, "omniglot": omniglot.load}
 
@@ -38,7 +39,8 @@ def tasks(
     ----------
     source
         ``"glyphs"`` (in the package), ``"omniglot"`` (downloaded once), ``"omniglot-runs"`` (Lake's
-        20 fixed one-shot tasks, split ``"test"``), ``"sinusoids"`` (regression); or your own
+        20 fixed one-shot tasks, split ``"test"``), ``"sinusoids"`` (regression), ``"attributes"`` (two
+        classes that one hidden attribute tells apart); or your own
         examples: a ``Path`` to a folder or zip of pictures, a pair (x, y) of examples and labels, a
         torch ``Dataset`` of such pairs, or a :class:`ClassPool`. See :mod:`minimeta.data.folder` and
         :mod:`minimeta.data.arrays`.
@@ -80,6 +82,13 @@ def tasks(
                 f"{', '.join(['ways'] * (ways is not None) + list(options))} was given; leave it out."
             )
         return SinusoidTasks(shots=shots, queries=queries, split=split, device=device)
+    if source == "attributes":
+        if ways not in (None, 2) or set(options) - {"attributes"}:
+            raise MinimetaError(
+                f"attributes are two-way tasks whose one option is attributes=, but ways={ways} and "
+                f"{', '.join(options) or 'no option'} were given; leave the rest out."
+            )
+        return AttributeTasks(shots=shots, queries=queries, split=split, device=device, **options)
     if source == "omniglot-runs":
         if split != "test" or (ways or 20, shots) != (20, 1):
             raise MinimetaError(
@@ -95,8 +104,8 @@ def tasks(
                 f"Path, so say Path({source!r})."
             )
         raise MinimetaError(
-            f"there is no data set named {source!r}; the names are {', '.join(POOLS)}, omniglot-runs "
-            "and sinusoids, and your own examples come as a Path, arrays, a Dataset or a ClassPool."
+            f"there is no data set named {source!r}; the names are {', '.join(POOLS)}, omniglot-runs, "
+            "sinusoids and attributes, and your own examples come as a Path, arrays, a Dataset or a ClassPool."
         )
     return ClassTasks(_pool(source, split, **options).to(device), name=source, **counts)  # type: ignore[arg-type]
 

@@ -126,6 +126,9 @@ class MAML(Adapting):
     learn_lr
         Learn the rates too, from ``inner_lr`` on: one for each ``"entry"`` of the parameters (Meta-SGD,
         Li et al. 2017) or for each ``"tensor"`` of them.
+    compiled
+        Turn the meta-gradient into one compiled program for each kind of episode: for long runs, and
+        for networks that do the same whatever the data. Needs a C++ compiler.
 
     Notes
     -----
@@ -149,14 +152,17 @@ class MAML(Adapting):
         rates = self._rates(start)
         moving = sum(n in start for n in self._chosen)
         partial = moving < len(list(self.network.parameters()))
+        plan = fast.plan_for(self.network, episode.ways, partial=partial)
+        differentiate = functools.partial(
+            meta_gradient, weights=self._weights(), first_order=self._first_order()
+        )
         with torch.no_grad():
-            value, gradient, slopes = fast.mean_gradient(
-                fast.plan_for(self.network, episode.ways, partial=partial),
-                functools.partial(
-                    meta_gradient, weights=self._weights(), first_order=self._first_order()
-                ),
-                episode, start, rates,
-            )  # fmt: skip
+            if self.compiled:
+                value, gradient, slopes = self._compiled(plan, differentiate, episode, start, rates)
+            else:
+                value, gradient, slopes = fast.mean_gradient(
+                    plan, differentiate, episode, start, rates
+                )
             given = [gradient[n] for n in start]
             for name, p in zip(self._chosen, self.rates, strict=False):
                 total = torch.zeros_like(p)
@@ -164,6 +170,23 @@ class MAML(Adapting):
                     total[min(j, len(p) - 1)] += slope.get(name, 0.0)
                 given.append(total)
         return fast.Known.apply(value, given, *start.values(), *self.rates)
+
+    def _compiled(
+        self,
+        plan: fast.Plan,
+        differentiate: Any,
+        episode: Episode,
+        start: Params,
+        rates: list[Rates],
+    ) -> Any:
+        def compute(*given: Any) -> Any:
+            sx, sy, qx, qy, start, rates = given
+            piece = Episode._trusted(sx, sy, qx, qy, episode.ways)
+            return fast.mean_gradient(plan, differentiate, piece, start, rates, at_once=True)
+
+        sets = (episode.support_x, episode.support_y, episode.query_x, query_targets(episode))
+        kind = (str(differentiate.keywords), episode.ways, self.network.training)
+        return fast.run_compiled(self, compute, (*sets, start, rates), kind)
 
     def _by_hand(self, episode: Episode) -> bool:
         """Say whether ``loss`` may compute its gradient itself: nobody asks for more than backward()."""

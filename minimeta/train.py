@@ -239,13 +239,9 @@ def _check_optimizer(
 
 
 def _diverged(loss: float, norm: float, step: int, losses: list[float]) -> str:
-    what = (
-        f"the loss became {loss}"
-        if not math.isfinite(loss)
-        else f"the gradient's norm became {norm}"
-    )
+    name, value = ("gradient's norm", norm) if math.isfinite(loss) else ("loss", loss)
     last = f" (the loss was {losses[-1]:.3g} before)" if losses else ""
     return (
-        f"{what} at step {step + 1}{last}, so training stopped with the weights before that step; try a "
+        f"the {name} became {value} at step {step + 1}{last}, so training stopped with the weights before that step; try a "
         "smaller inner_lr or lr, fewer inner_steps, or clip=10, and look for NaN in the data."
     )

@@ -19,8 +19,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import nn
 
+from minimeta.baselines import FromScratch, SimpleShot
 from minimeta.errors import MinimetaError
 from minimeta.files import replacing
+from minimeta.implicit import ImplicitMAML
+from minimeta.linearhead import CosineHead, LinearHead
 from minimeta.maml import MAML
 from minimeta.mamlpp import MAMLPlusPlus
 from minimeta.matchingnet import MatchingNet
@@ -39,6 +42,11 @@ BUILDERS: dict[str, type[nn.Module]] = {
     for c in (
         MAML,
         MAMLPlusPlus,
+        CosineHead,
+        FromScratch,
+        ImplicitMAML,
+        LinearHead,
+        SimpleShot,
         MatchingNet,
         ProtoMAML,
         R2D2,

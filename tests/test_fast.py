@@ -166,6 +166,19 @@ def test_recomputing_gives_the_same_bits(monkeypatch):
     assert all(torch.equal(a, b) for a, b in zip(stored, again, strict=True))
 
 
+@pytest.mark.parametrize("name", ["MLP", "strided", "any module"])
+def test_a_program_traced_once_gives_the_same_gradient(name, monkeypatch):
+    # what is traced is the risk; the compiler itself takes half a minute, so it is left out here
+    monkeypatch.setattr(torch, "compile", lambda graph: graph)
+    learner, episode = made(name, compiled=True, learn_lr="tensor")
+    agree(learner, episode)
+    with torch.no_grad():
+        for p in learner.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+    agree(learner, NETWORKS[name][1].at(range(5, 10)).to(torch.float64))  # the same program
+    agree(learner, episode[:3])  # another one
+
+
 def test_a_factor_on_the_loss_reaches_the_gradient():
     learner, episode = made("MLP")
     one = gradients(learner, learner.loss(episode))

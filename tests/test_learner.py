@@ -137,7 +137,9 @@ def test_another_type_than_the_weights_is_refused(name):
         learner(ep.to(torch.float32))
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if not n.startswith(("MAML", "FOMAML", "Reptile"))])
+@pytest.mark.parametrize(
+    "name", [n for n in NAMES if not n.startswith(("MAML", "FOMAML", "Reptile"))]
+)
 def test_relabelling_the_classes_relabels_the_scores_of_metric_learners(name):
     learner, ep = learners()[name], draw(name)
     permutation = [2, 0, 1]

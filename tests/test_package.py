@@ -12,19 +12,10 @@ PACKAGE = Path(mm.__file__).parent
 LAYERS = [
     {"errors", "files", "hashing"},
     {"data"},
-    {"episodes", "sources", "catalog"},
-    {
-        "norm",
-        "kernels",
-        "learner",
-        "networks",
-        "adapt",
-        "fast",
-        "maml",
-        "mamlpp",
-        "protonet",
-        "relationnet",
-    },
+    {"episodes", "sources", "synthetic", "catalog"},
+    {"norm", "kernels", "learner", "networks", "adapt", "fast", "adapting", "embedding", "toy"}
+    | {"maml", "mamlpp", "reptile", "implicit", "protomaml", "lineargaussian"}
+    | {"protonet", "relationnet", "matchingnet", "setlearner", "ridge", "linearhead", "baselines"},
     {"evaluate", "checkpoint", "train", "weights"},
     {"classifier"},
     {"check", "viz", "demo", "doctor", "cli"},

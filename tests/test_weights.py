@@ -29,7 +29,9 @@ LEARNERS = {
     ),
     "MAML on sinusoids": lambda: MAML(MLP(1, 1, hidden=(8, 8)), inner_lr=0.01),
     "ProtoNet": lambda: ProtoNet(Conv4(bn="running"), distance="euclidean", shared_pass=False),
-    "MAML++ on sinusoids": lambda: MAMLPlusPlus(MLP(1, 1, hidden=(8,)), inner_lr=0.01, multi_step=9),
+    "MAML++ on sinusoids": lambda: MAMLPlusPlus(
+        MLP(1, 1, hidden=(8,)), inner_lr=0.01, multi_step=9
+    ),
     "Reptile": lambda: Reptile(
         Conv4(ways=5, layout="strided", filters=8), inner_lr=0.4, test_inner_steps=3
     ),

@@ -234,7 +234,9 @@ def formatted(text: str) -> str:
         if "%pip" in match["code"]:
             return match[0]
         ruff = [sys.executable, "-m", "ruff", "format", "--quiet", "--stdin-filename=cell.py", "-"]
-        run = subprocess.run(ruff, input=match["code"], capture_output=True, text=True, cwd=CHAPTERS)
+        run = subprocess.run(
+            ruff, input=match["code"], capture_output=True, text=True, cwd=CHAPTERS
+        )
         if run.returncode:
             sys.exit(f"this cell is not Python that ruff can read:\n{match['code']}\n{run.stderr}")
         return f"{match['head']}{run.stdout}```"

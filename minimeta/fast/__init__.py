@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from minimeta.adapt import Params, Rates, per_task
 from minimeta.episodes import Episode
+from minimeta.fast.compiled import run_compiled
 from minimeta.fast.conv4 import Conv4Plan
 from minimeta.fast.mlp import MLPPlan
 from minimeta.fast.plan import Plan, Product
@@ -30,6 +31,7 @@ __all__ = [
     "mean_gradient",
     "on_threads",
     "plan_for",
+    "run_compiled",
 ]
 
 A = TypeVar("A")
@@ -49,10 +51,13 @@ def mean_gradient(
     episode: Episode,
     start: Params,
     rates: Sequence[Rates],
+    *,
+    at_once: bool = False,
 ) -> tuple[Tensor, Params, list[Params]]:
     """Return the mean over tasks of the loss, of its gradient at ``start``, and of that of the rates.
 
-    ``differentiate`` is :func:`minimeta.maml.meta_gradient`, which sees a few tasks at a time.
+    ``differentiate`` is :func:`minimeta.maml.meta_gradient`, which sees as many tasks at a time as the
+    plan wants, or all of them ``at_once``.
     """
     theta = plan.pack({n: p.detach() for n, p in start.items()})
     packed = [_packed(plan, rate) for rate in rates]
@@ -68,7 +73,8 @@ def mean_gradient(
             total = {n: g.sum(0) for n, g in u.items()}
             return value.sum(), total, [_reduced(s, r) for s, r in zip(slopes, packed, strict=True)]
 
-    pieces = list(episode.split(plan.chunk(len(episode), episode.support_x.device)))
+    chunk = len(episode) if at_once else plan.chunk(len(episode), episode.support_x.device)
+    pieces = list(episode.split(chunk))
     value, u, slopes = functools.reduce(_add, on_threads(work, pieces, plan.workers))
     mean = {n: g / len(episode) for n, g in plan.unpack(u).items()}
     return value / len(episode), mean, [
