@@ -21,7 +21,7 @@ class MAMLPlusPlus(MAML):
 
     Parameters
     ----------
-    network, inner_lr, inner_steps, test_inner_steps, adapts
+    network, inner_lr, inner_steps, test_inner_steps, adapts, compiled
         As in :class:`minimeta.MAML`.
     multi_step
         Outer steps over which the loss after *every* inner step counts: in equal parts at first, then
@@ -43,11 +43,12 @@ class MAMLPlusPlus(MAML):
     def __init__(
         self, network: nn.Module, *, inner_lr: float, inner_steps: int = 5,
         test_inner_steps: int | None = None, adapts: str | Callable[[str], bool] = "all",
-        learn_lr: str | None = "tensor", multi_step: int = 0, first_order_until: int = 0,
+        learn_lr: str | None = "tensor", compiled: bool = False, multi_step: int = 0,
+        first_order_until: int = 0,
     ) -> None:  # fmt: skip
         super().__init__(
             network, inner_lr=inner_lr, inner_steps=inner_steps,
-            test_inner_steps=test_inner_steps, adapts=adapts, learn_lr=learn_lr,
+            test_inner_steps=test_inner_steps, adapts=adapts, learn_lr=learn_lr, compiled=compiled,
         )  # fmt: skip
         for word, count in (("multi_step", multi_step), ("first_order_until", first_order_until)):
             if count != 0:
