@@ -39,6 +39,8 @@ def sgd_step(params: Params, losses: Tensor, *, lr: float | Rates, first_order: 
     lr
         One rate for all, or name -> rate.
 
+    Examples
+    --------
     >>> theta = {"t": torch.tensor([[3.0]], requires_grad=True)}
     >>> sgd_step(theta, theta["t"].square().sum(1), lr=0.5, first_order=False)["t"].item()
     0.0

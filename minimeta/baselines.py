@@ -52,6 +52,8 @@ class FromScratch(Adapting):
     seed
         Chooses the start, drawn as PyTorch's layers draw theirs; all tasks have the same.
 
+    Examples
+    --------
     >>> import minimeta as mm
     >>> learner = FromScratch(mm.MLP(1, 1), steps=100, lr=0.01)
     >>> learner(mm.tasks("sinusoids", shots=10, queries=4).at([0])).shape

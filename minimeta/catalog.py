@@ -63,6 +63,8 @@ def tasks(
     MinimetaError
         For an unknown name, split or option, data that cannot be read, or counts that they cannot meet.
 
+    Examples
+    --------
     >>> tasks("sinusoids", shots=10, queries=10)
     SinusoidTasks(train, 10-shot, 10 queries)
     >>> x, y = torch.zeros(6, 2), ["cat", "dog", "cat", "dog", "dog", "cat"]

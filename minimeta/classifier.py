@@ -69,6 +69,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
     and no axis is added or moved. Labels are strings, booleans or whole numbers. Where a batch
     normalisation of torch's keeps no averages, queries see each other. MAML adapts in every call.
 
+    Examples
+    --------
     >>> clf = FewShotClassifier().fit([[0, 0], [0, 1], [5, 5]], ["near", "near", "far"])
     >>> clf.predict([[4, 4]]).item(), clf.predict_proba([[0, 0]]).round(3).tolist()
     ('far', [[0.0, 1.0]])

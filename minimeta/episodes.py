@@ -34,6 +34,8 @@ class Episode:
     MinimetaError
         If shapes, types or labels do not fit together.
 
+    Examples
+    --------
     >>> x, y = torch.zeros(1, 2, 3), torch.tensor([[0, 1]])
     >>> Episode(x, y, query_x=x, query_y=y)
     Episode(1 task, 2-way 1-shot, 1 query, 3)

@@ -72,9 +72,8 @@ class Result:
 
     def to_json(self) -> dict[str, object]:
         """Return the protocol, the mean and the interval as plain values."""
-        plain = {
-            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "values"
-        }
+        names = [f.name for f in dataclasses.fields(self) if f.name != "values"]
+        plain = {name: getattr(self, name) for name in names}
         return {"mean": self.mean, "ci95": self.ci95, "episodes": self.episodes, **plain}
 
     def protocol(self) -> str:
@@ -100,6 +99,8 @@ def half_width(values: Tensor | Sequence[float], *, over: str = "episodes") -> f
         ``"episodes"``: many, so 1.96·sd/√n. ``"seeds"``: few, so Student's t with n - 1 degrees
         of freedom (n = 3: 4.30·sd/√n).
 
+    Examples
+    --------
     >>> round(half_width([1.0, 2.0, 3.0], over="seeds"), 2)
     2.48
     """
@@ -147,6 +148,8 @@ def meta_test(
     name
         What the result calls the learner; None: its class.
 
+    Examples
+    --------
     >>> import minimeta as mm
     >>> tasks = mm.tasks("sinusoids", split="test", shots=10, queries=10)
     >>> meta_test(mm.MAML(mm.MLP(1, 1), inner_lr=0.01), tasks, episodes=50).metric

@@ -180,6 +180,8 @@ def conjugate_gradients(
     steps
         As many as there are unknowns solve it exactly, up to rounding.
 
+    Examples
+    --------
     >>> twice = lambda v: {n: 2 * x for n, x in v.items()}
     >>> conjugate_gradients(twice, {"a": torch.tensor([[4.0, 6.0]])}, steps=1)
     {'a': tensor([[2., 3.]])}

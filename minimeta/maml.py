@@ -138,7 +138,7 @@ class MAML(Adapting):
     Under ``bn="batch"``, support and query pass separately, each with its own statistics.
 
     ``learner(episode)`` is that, differentiable as often as you like. ``learner.loss(episode)`` is the same
-    number, computed with its gradient by :func:`meta_gradient`, which ``backward()`` only hands over.
+    number, computed with its gradient by :func:`minimeta.maml.meta_gradient`, which ``backward()`` only hands over.
     """
 
     def loss(self, episode: Episode) -> Tensor:

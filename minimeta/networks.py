@@ -115,6 +115,8 @@ class Conv4(TaskModule):
     at the end only, PyTorch on both sides; the MAML code's normalisation has a shift but no scale, and
     does not adapt it; weights start as PyTorch's layers do (MAML: Xavier, the Omniglot head N(0, 1)).
 
+    Examples
+    --------
     >>> Conv4()(torch.zeros(2, 1, 28, 28)).shape, Conv4(ways=5)(torch.zeros(3, 2, 1, 28, 28)).shape
     (torch.Size([2, 64]), torch.Size([3, 2, 5]))
     """

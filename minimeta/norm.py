@@ -32,7 +32,7 @@ class BatchNorm(nn.Module):
     mode
         ``"batch"``: the set that passes gives its own mean and variance, so a query sees its
         companions (transductive). ``"support"``: only the support set gives them (inductive); learners
-        say which examples that are by :func:`statistics_from`. ``"running"``: batch statistics in meta-training, whose running averages
+        say which examples that are by :func:`minimeta.norm.statistics_from`. ``"running"``: batch statistics in meta-training, whose running averages
         are used in evaluation (inductive there).
     eps, momentum
         As in ``torch.nn.BatchNorm2d``.
@@ -44,6 +44,8 @@ class BatchNorm(nn.Module):
     transform, and for ``"support"``, the same formula is written out from means; elsewhere torch's
     kernel is called once a task, which is faster.
 
+    Examples
+    --------
     >>> BatchNorm(2)(torch.tensor([[1.0, 5.0], [3.0, 9.0]])).round().tolist()
     [[-1.0, -1.0], [1.0, 1.0]]
     """

@@ -39,7 +39,7 @@ def prototypes(
 def squared_distances(
     a: Float[Tensor, "task query dim"], b: Float[Tensor, "task way dim"]
 ) -> Float[Tensor, "task query way"]:
-    """|a - b|^2 for every pair, as |a|^2 - 2 a·b + |b|^2: a matrix product instead of differences.
+    """Squared distance of every pair, as ``|a|^2 - 2 a·b + |b|^2``: a product, no differences.
 
     Both are first moved by the mean of ``b``, which changes no distance and keeps the three terms
     small, so that little is lost to rounding when they cancel.

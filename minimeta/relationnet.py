@@ -37,6 +37,8 @@ class RelationModule(TaskModule):
     hidden
         Units of the fully connected layer.
 
+    Examples
+    --------
     >>> RelationModule()(torch.zeros(3, 128, 5, 5)).shape       # 3 pairs, one score each
     torch.Size([3, 1])
     """

@@ -58,6 +58,8 @@ class Tasks:
         Episode
             T tasks, on this source's device.
 
+        Examples
+        --------
         >>> import minimeta as mm
         >>> tasks = mm.tasks("sinusoids", shots=2, queries=1)
         >>> both, second = tasks.at([4, 7], seed=1), tasks.at([7], seed=1)

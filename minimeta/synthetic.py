@@ -30,6 +30,8 @@ class AttributeTasks(Tasks):
     shots, queries
         K and Q, support and query examples a class.
 
+    Examples
+    --------
     >>> AttributeTasks(attributes=64, shots=5, queries=15)
     AttributeTasks(train, 64 attributes, 2-way 5-shot, 15 queries)
     """
@@ -79,6 +81,8 @@ class LinearTasks(Tasks):
     shots, queries
         Support and query examples a task.
 
+    Examples
+    --------
     >>> tasks = LinearTasks(torch.zeros(3), torch.eye(3), noise=0.5, shots=4, queries=10)
     >>> tasks.at([0]).query_y.shape
     torch.Size([1, 10, 1])

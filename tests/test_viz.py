@@ -7,6 +7,7 @@ import types
 
 import ipywidgets
 import matplotlib
+import matplotlib.pyplot
 import pytest
 import torch
 from torch import nn

@@ -45,6 +45,8 @@ def from_arrays(
     MinimetaError
         For shapes that do not fit, other types, NaN or infinity, or a label without a name.
 
+    Examples
+    --------
     >>> from_arrays(torch.tensor([[1.0], [2.0], [3.0]]), [7, -1, 7]).items.flatten()
     tensor([2., 1., 3.])
     """
@@ -98,6 +100,8 @@ def from_dataset(dataset: Dataset[Any]) -> ClassPool:
     MinimetaError
         If it has no length, or gives anything else.
 
+    Examples
+    --------
     >>> from torch.utils.data import TensorDataset
     >>> from_dataset(TensorDataset(torch.zeros(4, 2), torch.tensor([0, 1, 0, 1])))
     ClassPool(2 classes, 4 examples of 2)

@@ -64,6 +64,8 @@ def draw(
     tuple
         (items, labels) of the support set and of the query set: float32 (T, 2K, D) and int64 (T, 2K).
 
+    Examples
+    --------
     >>> (x, y), _ = draw(hashing.fold(hashing.start(0), torch.arange(3)), 8, shots=2, queries=1)
     >>> x.shape, bool((x.sum(1) == 0).all()), y.sum(1)
     (torch.Size([3, 4, 8]), True, tensor([2, 2, 2]))

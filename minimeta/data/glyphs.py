@@ -38,6 +38,8 @@ def classes() -> list[dict[str, str]]:
     list of dict
         One a class, with the keys codepoint, letter, name, script and split.
 
+    Examples
+    --------
     >>> [c["name"] for c in classes() if c["letter"] == "Ж"]
     ['CYRILLIC CAPITAL LETTER ZHE']
     """
@@ -55,6 +57,8 @@ def levels() -> np.ndarray:
         uint8, (classes, 24, 28, 28): 0 is paper, 15 is ink. Drawing 2 f + d is distortion d of
         face f.
 
+    Examples
+    --------
     >>> levels().shape[1:], int(levels().max())
     ((24, 28, 28), 15)
     """
@@ -76,6 +80,8 @@ def load(split: str) -> ClassPool:
     ClassPool
         Items float32, (24 classes, 1, 28, 28) in [0, 1], ink = 1; names such as ``"Ж U+0416"``.
 
+    Examples
+    --------
     >>> pool = load("test")
     >>> pool.item_shape, set(pool.sizes.tolist()), pool.names[0]
     ((1, 28, 28), {24}, 'Ή U+0389')

@@ -81,6 +81,8 @@ def load(
     DataUnavailable
         If the data are not on this machine and cannot be downloaded now.
 
+    Examples
+    --------
     >>> load("val", protocol="lake")
     Traceback (most recent call last):
         ...

@@ -22,6 +22,8 @@ class ClassPool:
     names
         C names, one a class.
 
+    Examples
+    --------
     >>> pool = ClassPool(torch.zeros(5, 1, 28, 28), torch.tensor([2, 3]), ("alpha", "beta"))
     >>> pool.starts
     tensor([0, 2])
@@ -61,7 +63,7 @@ class ClassPool:
 
     @property
     def starts(self) -> Tensor:
-        """(C,): the first row of each class."""
+        """The first row of each class, (C,)."""
         return torch.cumsum(self.sizes, 0) - self.sizes
 
     @property
@@ -81,7 +83,7 @@ class ClassPool:
 
     @property
     def fingerprint(self) -> str:
-        """A short hash of the sizes and of 64 rows spread over the pool: which data these are."""
+        """A short hash of the sizes and of 64 rows spread over the pool; it tells data sets apart."""
         rows = self.items[:: max(1, len(self.items) // 64)]
         digest = hashlib.sha256(repr((self.sizes.tolist(), self.item_shape)).encode())
         digest.update(rows.detach().cpu().contiguous().numpy().tobytes())

@@ -49,6 +49,8 @@ def draw(key: Tensor, points: int) -> tuple[Tensor, Tensor]:
         x and y, both float32, (T, points, 1). Computed in float64 and rounded once, so that devices
         whose sine differs in the last bit still agree.
 
+    Examples
+    --------
     >>> x, y = draw(hashing.fold(hashing.start(0), torch.arange(3)), points=10)
     >>> x.shape, bool(y.abs().max() <= 5)
     (torch.Size([3, 10, 1]), True)

@@ -36,6 +36,8 @@ def intervals(
     matplotlib.axes.Axes
         The axis that was drawn on.
 
+    Examples
+    --------
     >>> intervals({"pixels": (0.55, 0.01), "learned": (0.96, 0.005)}, chance=0.2).get_xlabel()
     'accuracy'
     """
@@ -79,6 +81,8 @@ def learning_curves(
     matplotlib.axes.Axes
         The axis that was drawn on.
 
+    Examples
+    --------
     >>> learning_curves({"MAML": [[0.2, 0.6, 0.7], [0.2, 0.5, 0.8]]}).get_ylabel()
     'accuracy'
     """
@@ -135,6 +139,8 @@ def embedding_map(
     matplotlib.axes.Axes
         The axis that was drawn on.
 
+    Examples
+    --------
     >>> z = torch.tensor([[0.0, 0.0], [0.0, 1.0], [3.0, 3.0]])
     >>> embedding_map(z, torch.tensor([0, 0, 1])).get_xlabel()
     ''

@@ -48,6 +48,8 @@ def explore(
     MinimetaError
         If ipywidgets is missing, or for too few or too many values, or an empty description.
 
+    Examples
+    --------
     >>> import matplotlib.pyplot as plt
     >>> def draw(power):
     ...     figure, axis = plt.subplots()
