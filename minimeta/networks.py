@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minimeta.errors import MinimetaError, check_count
-from minimeta.kernels import first_block, images
-from minimeta.norm import BN, BatchNorm, checked, inside_transform
+from minimeta.norm import BN, BatchNorm, checked
 
 LAYOUTS = ("pool", "strided", "maps")
 
@@ -42,29 +41,13 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor, *, tasks: int) -> Tensor:
         """(tasks·B, inputs, H, W) -> (tasks·B, outputs, H', W')."""
-        return self._folded(x, tasks) if self._folds(x) else self.finish(self.conv(x), tasks=tasks)
+        return self.finish(self.conv(x), tasks=tasks)
 
     def finish(self, x: Tensor, *, tasks: int) -> Tensor:
         """Do what follows the convolution."""
         x = self.norm(x, tasks=tasks)
         # ReLU after the pool: the same values, for a quarter of the work
         return F.relu(F.max_pool2d(x, 2) if self.pool else x)
-
-    def _folds(self, x: Tensor) -> bool:
-        """Say whether ``x`` are images whose patches give the statistics: nothing is learned before them."""
-        few = x.shape[1] <= 4 and x.device.type == "cpu"
-        return few and not x.requires_grad and self.norm.mode == "batch" and not inside_transform()
-
-    def _folded(self, x: Tensor, tasks: int) -> Tensor:
-        patches = images(
-            x.unflatten(0, (tasks, -1)), self.conv.stride[0], int(self.conv.padding[0])
-        )
-        weight = self.conv.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (9·inputs, outputs)
-        weight, scale, shift = (
-            p.expand(tasks, *p.shape) for p in (weight, self.norm.weight, self.norm.bias)
-        )
-        maps = first_block(patches, weight, scale, shift, self.norm.eps, self.pool)
-        return maps.flatten(0, 1).permute(0, 3, 1, 2)  # channels last in memory
 
 
 class TaskModule(nn.Module):
