@@ -147,7 +147,7 @@ def pretrain(
     seed
         Of the head's start and of the batches.
     cosine
-        Train with :class:`CosineLinear` instead of a linear layer (Baseline++).
+        Train with ``CosineLinear`` instead of a linear layer (Baseline++).
 
     Returns
     -------
@@ -207,7 +207,7 @@ class SimpleShot(Learner):
         Maps (B, \*item) to (B, dim); usually pre-trained.
     centre
         What to subtract first, (dim,), the paper's mean of the *training* classes'
-        (:func:`feature_mean`). None: nothing, the paper's L2N.
+        (``feature_mean``). None: nothing, the paper's L2N.
     """
 
     base_mean: Tensor | None

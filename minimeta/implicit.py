@@ -45,7 +45,7 @@ class ImplicitMAML(Adapting):
 
     Notes
     -----
-    The inner problem is Eq. (4): phi(theta) = argmin_phi L(phi; S) + lambda |phi - theta|^2 / 2. At its
+    The inner problem is Eq. (4): phi(theta) = argmin_phi L(phi; S) + lambda ``|phi - theta|^2`` / 2. At its
     solution grad L(phi) + lambda (phi - theta) = 0; differentiated by theta, (H + lambda I) dphi = lambda
     dtheta with H the Hessian of L at phi. So the gradient g of the query loss at phi becomes
     v = (I + H / lambda)^-1 g at theta, a linear system that needs only products of H with vectors, and

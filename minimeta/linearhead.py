@@ -62,7 +62,7 @@ class LinearHead(_Head):
     encoder
         Maps (B, \*item) to (B, dim); usually pre-trained.
     c
-        Weight of the data against the penalty, scikit-learn's C: the head minimises |W|^2 / 2 + c · (sum of
+        Weight of the data against the penalty, scikit-learn's C: the head minimises ``|W|^2`` / 2 + c · (sum of
         the support set's cross-entropies). The intercept is not penalised.
     normalise
         Bring embeddings to length 1 first, as Tian et al. do.
@@ -138,7 +138,7 @@ def fit_logistic(
     z: Float[Tensor, "task support dim"], labels: Int64[Tensor, "task support"], ways: int, *,
     c: float, most: int = 100,
 ) -> tuple[Float[Tensor, "task way dim"], Float[Tensor, "task way"]]:  # fmt: skip
-    """Weights and intercepts that minimise |W|^2 / 2 + c · (sum of cross-entropies), a task each.
+    """Weights and intercepts that minimise ``|W|^2`` / 2 + c · (sum of cross-entropies), a task each.
 
     Newton's method, each task's step halved until its objective falls. The weights of the minimum are
     combinations of the S support embeddings, so the system has N · (min(S, dim) + 1) unknowns, however

@@ -50,7 +50,7 @@ class ProtoMAML(Learner):
 
     Notes
     -----
-    The paper's Proto-MAML: the head starts at W_n = 2 c_n, b_n = -|c_n|^2 with the prototypes c_n of
+    The paper's Proto-MAML: the head starts at W_n = 2 c_n, b_n = ``-|c_n|^2`` with the prototypes c_n of
     the encoder that all tasks share, and the outer gradient flows through that start too. Inner
     gradients are those of encoder and head as separate parameters. Without inner steps this is ProtoNet,
     up to a term that no softmax sees. ``first_order`` cuts the inner gradients, not the start:

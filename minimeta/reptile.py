@@ -42,7 +42,7 @@ class Reptile(MAML):
     -----
     Algorithm 1 in its batch form (section 3): theta <- theta + epsilon · mean_t(phi_t - theta), where
     phi_t is theta after k gradient steps on task t. So that one training loop serves all learners, the
-    loss is the surrogate mean_t |theta - phi_t|^2 / 2 with phi_t held constant, whose gradient is
+    loss is the surrogate mean_t ``|theta - phi_t|^2`` / 2 with phi_t held constant, whose gradient is
     theta - mean_t(phi_t). The paper's outer step is plain SGD with ``lr=epsilon``, which the authors let
     fall linearly to 0; the default Adam is the alternative that section 3 names. The loss says how far
     tasks pull the start, not how well they are solved: look at ``meta_test``.

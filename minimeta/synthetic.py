@@ -21,7 +21,7 @@ from minimeta.sources import Tasks
 
 
 class AttributeTasks(Tasks):
-    """Two-way tasks in which one hidden attribute decides: see :mod:`minimeta.data.attributes`.
+    """Two-way tasks in which one hidden attribute decides: see ``minimeta.data.attributes``.
 
     Parameters
     ----------

@@ -50,7 +50,7 @@ class Quadratics:
     ``implicit``  a_i / (1 + alpha a_i)^2k                  as MAML, with k implicit steps
     ============  ========================================  ======================================
 
-    An implicit step goes to the minimum of L_i(phi) + |phi - theta|^2 / (2 alpha): with k = 1 and
+    An implicit step goes to the minimum of L_i(phi) + ``|phi - theta|^2`` / (2 alpha): with k = 1 and
     lambda = 1 / alpha it is implicit MAML's inner problem (Rajeswaran et al. 2019). Finn et al. 2017 give
     MAML's outer loss, Eq. (1), and the first-order one, section 5.2; Nichol et al. 2018 Reptile.
     """

@@ -93,7 +93,7 @@ def number(answer: Any, what: str = "the answer") -> float:
     """Return an answer as a number, or say that it is none."""
     try:
         return float(answer)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise Hint(f"{what} is {shown(answer)}, which is not one number.") from error
 
 

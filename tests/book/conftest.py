@@ -74,8 +74,9 @@ class Tab:
             route.fulfill(status=404)
 
     def open(self, path: str) -> Page:
-        """Open a page, and wait for its formulas and widgets."""
+        """Open a page, unfold its solutions, and wait for its formulas and widgets."""
         self.page.goto(ADDRESS + path)
+        self.page.evaluate("document.querySelectorAll('details').forEach((d) => (d.open = true))")
         self.page.evaluate("async () => { await window.MathJax?.startup?.promise; }")
         if self.page.locator('script[type="application/vnd.jupyter.widget-view+json"]').count():
             self.page.locator(".jupyter-widgets").first.wait_for()
