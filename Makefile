@@ -47,7 +47,9 @@ check: $(INSTALLED)
 	$(BIN)/codespell
 	$(BIN)/python tools/notebooks.py check
 
-bench: $(INSTALLED) peers
+bench: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check cython
+	$(BIN)/python tools/peers.py --all
 	$(BIN)/python -m benchmarks
 
 clean:

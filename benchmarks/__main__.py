@@ -1,9 +1,20 @@
 """Run every benchmark: ``python -m benchmarks`` (``make bench``). About an hour on two CPU cores."""
 
-from benchmarks import glyphs, meta_gradients, omniglot, sampling, sinusoids
+from benchmarks import (
+    footprint,
+    glyphs,
+    growth,
+    meta_gradients,
+    omniglot,
+    sampling,
+    sinusoids,
+    speed,
+)
 from minimeta.errors import MinimetaError
 
-for benchmark in (meta_gradients, sampling, glyphs, sinusoids, omniglot):
+for benchmark in (
+    meta_gradients, sampling, speed, growth, footprint, glyphs, sinusoids, omniglot,
+):  # fmt: skip
     print(f"\n== {benchmark.__name__}", flush=True)
     try:
         benchmark.main()

@@ -5,7 +5,7 @@
 
 - the repository's public address, from ``pyproject.toml`` (the chapters' first cell holds it too, so
   run ``python tools/notebooks.py build`` after a change);
-- the table of measured figures, from ``benchmarks/results/*.json``.
+- the tables of measured figures, from ``benchmarks/results/*.json``.
 """
 
 import argparse
@@ -23,7 +23,7 @@ DOCUMENTS = [
     *sorted((ROOT / "book").rglob("*.md")), *sorted((ROOT / "chapters" / "src").glob("*.md")),
 ]  # fmt: skip
 ADDRESS = re.compile(r"https://github\.com/[\w.-]+/minimeta\b")
-TABLE = re.compile(r"(<!-- results: [^\n]*-->\n).*?(<!-- end of results -->)", re.DOTALL)
+TABLE = re.compile(r"(<!-- (\w+): written by [^\n]*-->\n).*?(<!-- end of \2 -->)", re.DOTALL)
 
 
 def read(name: str) -> Any:
@@ -80,11 +80,63 @@ def table() -> str:
     return "\n".join(lines + [f"| {a} | {b} | `{c}` |" for a, b, c in rows]) + "\n"
 
 
+def speed() -> str:
+    """Render how fast minimeta is beside its peers, row by row, with what each row must reach."""
+    found = read("speed")
+    if not found:
+        return "*Not measured yet.*\n"
+    lines = [
+        "| work | peers, ms | minimeta, ms | times faster | at least |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for row in found["rows"]:
+        cells = dict(row["candidates"])
+        ours = cells.pop("minimeta")
+        compiled = cells.pop("minimeta, compiled", None)
+        peers = ", ".join(f"{who} {c['median_ms']:,.1f}" for who, c in cells.items())
+        mine, ratio, aim = f"{ours['median_ms']:,.2f}", f"{ours['ratio']:.1f}", row["aim"] or ""
+        if compiled:
+            mine += f" ({compiled['median_ms']:,.2f} compiled)"
+            ratio += f" ({compiled['ratio']:.1f})"
+        if aim and row.get("aim_compiled"):
+            aim = f"{aim} ({row['aim_compiled']})"
+        reached = ours["ratio"] >= (row["aim"] or 0)
+        lines.append(
+            f"| {row['row']} | {peers} | {mine} | {ratio}{'' if reached else ', not reached'} | {aim} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def growth() -> str:
+    """Render time and extra memory along the curves of growing work."""
+    rows = read("growth")
+    if not rows:
+        return "*Not measured yet.*\n"
+    lines = [
+        "| what grows | at | who | time, ms | extra memory, MiB |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        at = (
+            f"{row['tasks']} tasks, {row['steps']} steps"
+            if row["curve"] == "memory"
+            else row[row["curve"]]
+        )
+        name = "tasks at 10 inner steps" if row["curve"] == "memory" else row["curve"]
+        lines.append(
+            f"| {name} | {at} | {row['who']} | {row['ms']:,.0f} | {row['extra_mib']:,.0f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+TABLES = {"results": table, "speed": speed, "growth": growth}
+
+
 def synced(text: str) -> str:
     """Return a document with every copy up to date."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["project"]
     text = ADDRESS.sub(project["urls"]["Repository"], text)
-    return TABLE.sub(lambda m: m[1] + table() + m[2], text)
+    return TABLE.sub(lambda m: m[1] + TABLES[m[2]]() + m[3], text)
 
 
 def main(check: bool = False) -> list[str]:
