@@ -49,15 +49,23 @@ def read(name: str) -> Any:
 
 
 def interleaved(candidates: dict[str, Callable[[], Any]], *, rounds: int) -> dict[str, list[float]]:
-    """Time every candidate in turn, A B A B ..., so that what slows the machine slows them all."""
-    for run in candidates.values():
+    """Time every candidate in turn, A B A B ..., so that what slows the machine slows them all.
+
+    A turn repeats a short candidate for about 30 ms, as a training loop does, and reports the mean.
+    """
+    repeats = {}
+    for name, run in candidates.items():
         run()
+        start = time.perf_counter()
+        run()
+        repeats[name] = max(1, int(0.03 / (time.perf_counter() - start)))
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(rounds):
         for name, run in candidates.items():
             start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
+            for _ in range(repeats[name]):
+                run()
+            seconds[name].append((time.perf_counter() - start) / repeats[name])
     return seconds
 
 

@@ -29,14 +29,13 @@ def images(x: Tensor, stride: int = 1, padding: int = 1) -> Images:
     """Cut (T, B, c, H, W) into 3x3 patches, with their mean and covariance over each task's places."""
     patches = cut(x.permute(0, 1, 3, 4, 2), stride, padding)
     mean = patches.mean(1)
-    centred = patches - mean.unsqueeze(1)
-    covariance = centred.mT @ centred / patches.shape[1]
+    covariance = patches.mT @ patches / patches.shape[1] - mean.unsqueeze(2) * mean.unsqueeze(1)
     height, width = (_places(side, stride, padding) for side in x.shape[-2:])
     return Images(patches, mean, covariance, (x.shape[1], height, width))
 
 
 def first_block(
-    x: Images, weight: Tensor, scale: Tensor, shift: Tensor, eps: float, pool: bool
+    x: Images, weight: Tensor, scale: Tensor, shift: Tensor, eps: float, pool: bool, twice: bool
 ) -> Tensor:
     """Convolve, normalise and rectify images in one product: maps (T, B, h, w, outputs).
 
@@ -48,9 +47,21 @@ def first_block(
     folded = weight * factor.unsqueeze(1)
     constant = shift - factor * (x.mean.unsqueeze(1) @ weight).squeeze(1)
     if not pool:
-        return torch.baddbmm(constant.unsqueeze(1), x.patches, folded).relu().unflatten(1, x.shape)
-    h = MaxPool.apply((x.patches @ folded).unflatten(1, x.shape))
+        h = torch.baddbmm(constant.unsqueeze(1), x.patches, folded)
+        return h.relu_().unflatten(1, x.shape)
+    h = max_pool((x.patches @ folded).unflatten(1, x.shape), twice)
     return F.relu(h + constant[:, None, None, None])
+
+
+def max_pool(h: Tensor, twice: bool) -> Tensor:
+    """2x2 max-pooling of (T, B, H, W, C): torch's kernel is faster, ours can be differentiated twice."""
+    if twice:
+        return MaxPool.apply(h)
+    return (
+        F.max_pool2d(h.flatten(0, 1).permute(0, 3, 1, 2), 2)
+        .permute(0, 2, 3, 1)
+        .unflatten(0, h.shape[:2])
+    )
 
 
 def _places(side: int, stride: int, padding: int = 1) -> int:
@@ -106,13 +117,16 @@ class _Pasted(torch.autograd.Function):
         return Patches.apply(g, ctx.stride), None, None
 
 
+_CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))  # of a 2x2 window
+
+
 class MaxPool(torch.autograd.Function):
     """2x2 max-pooling of (..., H, W, C), the first of equals as in torch, differentiable twice."""
 
     @staticmethod
     def forward(ctx: Any, z: Tensor) -> Tensor:
         H, W = z.shape[-3] // 2 * 2, z.shape[-2] // 2 * 2
-        a, b, c, d = (z[..., i:H:2, j:W:2, :] for i in (0, 1) for j in (0, 1))
+        a, b, c, d = (z[..., i:H:2, j:W:2, :] for i, j in _CORNERS)
         right_above, right_below = b > a, d > c
         above, below = torch.maximum(a, b), torch.maximum(c, d)
         lower = below > above
@@ -133,20 +147,16 @@ class _Unpool(torch.autograd.Function):
         H, W = shape[-3] // 2 * 2, shape[-2] // 2 * 2
         whole = (H, W) == tuple(shape[-3:-1])
         out = g.new_empty(shape) if whole else g.new_zeros(shape)
-        below = g * lower
-        above = g - below
-        b, d = above * right_above, below * right_below
-        for part, (i, j) in zip(
-            (above - b, b, below - d, d), ((0, 0), (0, 1), (1, 0), (1, 1)), strict=True
-        ):
-            out[..., i:H:2, j:W:2, :] = part
+        b, d = right_above & ~lower, right_below & lower
+        for part, (i, j) in zip((~lower ^ b, b, lower ^ d, d), _CORNERS, strict=True):
+            torch.mul(g, part, out=out[..., i:H:2, j:W:2, :])
         return out
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:
         right_above, right_below, lower = ctx.saved_tensors
         H, W = g.shape[-3] // 2 * 2, g.shape[-2] // 2 * 2
-        a, b, c, d = (g[..., i:H:2, j:W:2, :] for i in (0, 1) for j in (0, 1))
+        a, b, c, d = (g[..., i:H:2, j:W:2, :] for i, j in _CORNERS)
         above, below = torch.where(right_above, b, a), torch.where(right_below, d, c)
         return torch.where(lower, below, above), None, None, None, None
 

@@ -76,7 +76,7 @@ def meta_gradient(
     path, slopes, products = [theta], [], []
     for rate in rates:  # there
         _, g, product = gradient(path[-1], *support, twice=not first_order and not recompute)
-        path.append({n: p - rate[n] * g[n] if n in rate else p for n, p in path[-1].items()})
+        path.append({n: _step(p, rate[n], g[n]) if n in rate else p for n, p in path[-1].items()})
         slopes.append(g)
         products.append(product)
     value: Tensor | float = 0.0
@@ -86,7 +86,8 @@ def meta_gradient(
         if weights[j]:  # turn
             losses, g, _ = gradient(path[j], *query, twice=False)
             value = value + weights[j] * losses
-            u = {n: weights[j] * g[n] + u[n] if u else weights[j] * g[n] for n in g}
+            g = g if weights[j] == 1 else {n: weights[j] * g[n] for n in g}
+            u = {n: u[n] + g[n] for n in g} if u else g
         if j:  # back
             rate, g = rates[j - 1], slopes[j - 1]
             rate_gradients.append({n: -u[n] * g[n] for n in rate if isinstance(rate[n], Tensor)})
@@ -99,6 +100,11 @@ def meta_gradient(
                 u = {n: u[n] - hv[n] for n in u}
     assert isinstance(value, Tensor)
     return value, u, rate_gradients[::-1]
+
+
+def _step(p: Tensor, rate: Tensor | float, g: Tensor) -> Tensor:
+    """Return p - rate * g, in one operation where the rate is a number."""
+    return p - rate * g if isinstance(rate, Tensor) else torch.sub(p, g, alpha=rate)
 
 
 class MAML(Adapting):

@@ -158,12 +158,13 @@ def test_an_error_in_a_thread_is_raised_as_itself():
         torch.set_num_threads(1)
 
 
-def test_recomputing_gives_the_same_bits(monkeypatch):
+def test_recomputing_changes_nothing(monkeypatch):
     learner, episode = made("strided", inner_steps=3)
     stored = gradients(learner, learner.loss(episode))
     monkeypatch.setattr(fast.Conv4Plan, "recompute", lambda *_: True)
     again = gradients(learner, learner.loss(episode))
-    assert all(torch.equal(a, b) for a, b in zip(stored, again, strict=True))
+    for a, b in zip(stored, again, strict=True):
+        assert torch.allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["MLP", "strided", "any module"])

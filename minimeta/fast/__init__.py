@@ -113,7 +113,14 @@ def on_threads(work: Callable[[A], B], pieces: Sequence[A], workers: int) -> lis
     On a few cores, a thread for each piece beats several threads inside every operation: they never
     wait for each other. The results come in the order of the pieces, so sums are the same every time.
     """
-    workers = min(workers, torch.get_num_threads(), len(pieces))
+    threads = torch.get_num_threads()
+    workers = min(workers, threads, len(pieces))
+    if workers == 0 and threads > 1:  # operations too small to be shared: waiting costs more
+        torch.set_num_threads(1)
+        try:
+            return [work(piece) for piece in pieces]
+        finally:
+            torch.set_num_threads(threads)
     if workers < 2:
         return [work(piece) for piece in pieces]
     with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:

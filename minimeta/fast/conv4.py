@@ -16,7 +16,7 @@ from torch import Tensor
 
 from minimeta.adapt import Params
 from minimeta.fast.plan import Plan, Product
-from minimeta.kernels import Convolution, Images, MaxPool, Patches, first_block, images
+from minimeta.kernels import Convolution, Images, Patches, first_block, images, max_pool
 from minimeta.networks import Conv4
 
 
@@ -98,16 +98,21 @@ class Conv4Plan(Plan):
         """Scores (T, B, N)."""
         p = list(params.values())
         pool = self.stride == 1
-        h = first_block(x, p[0], p[1], p[2], self.eps, pool)
+        h = first_block(x, p[0], p[1], p[2], self.eps, pool, twice)
         for weight, scale, shift in (p[3 * i : 3 * i + 3] for i in (1, 2, 3)):
-            h = _normalise(_convolve(h, weight, self.stride, twice), scale, shift, self.eps)
-            h = F.relu(MaxPool.apply(h) if pool else h)
+            h = _convolve(h, weight, self.stride, twice)
+            h = _normalise(h, scale, shift, self.eps, twice)
+            h = F.relu(max_pool(h, twice) if pool else h)
         h = h.flatten(2) if pool else h.mean((2, 3))
         return torch.baddbmm(p[-1].unsqueeze(1), h, p[-2])
 
 
-def _normalise(y: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
+def _normalise(y: Tensor, scale: Tensor, shift: Tensor, eps: float, twice: bool) -> Tensor:
     """Batch normalisation of each task's maps, of few operations so that two derivatives stay cheap."""
+    if not twice and len(y) == 1:  # torch's kernel, to be differentiated once
+        rows = y.flatten(0, 3)
+        out = torch.batch_norm(rows, scale[0], shift[0], None, None, True, 0.0, eps, False)
+        return out.view_as(y)
     variance, mean = torch.var_mean(y, (1, 2, 3), correction=0)  # (T, C)
     factor = scale * torch.rsqrt(variance + eps)
     constant = shift - mean * factor
@@ -117,7 +122,6 @@ def _normalise(y: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
 def _convolve(h: Tensor, weight: Tensor, stride: int, twice: bool) -> Tensor:
     examples, height, width = h.shape[1:4]
     out = (examples, (height + stride - 1) // stride, (width + stride - 1) // stride)
-    # torch's kernel is made for maps of this size and more; below, patches are
-    if not twice and len(h) == 1 and examples * out[1] * out[2] >= 600:
+    if not twice and len(h) == 1:  # torch's kernel, to be differentiated once
         return Convolution.apply(h, weight, stride)
     return (Patches.apply(h, stride) @ weight).unflatten(1, out)

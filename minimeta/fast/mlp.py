@@ -18,6 +18,8 @@ from minimeta.networks import MLP
 class MLPPlan(Plan):
     """For ``MLP`` with all of its parameters adapting. Weights are held as (T, inputs, outputs)."""
 
+    workers = 0
+
     @staticmethod
     def fits(network: object, ways: int | None, partial: bool) -> bool:
         """Say whether this plan can run ``network``."""

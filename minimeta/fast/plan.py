@@ -22,7 +22,8 @@ class Plan:
         Outputs that the tasks use; None: all.
     """
 
-    workers = 1  # threads that may work on chunks at the same time
+    # threads that may work on chunks at the same time; 0: one, and none inside operations either
+    workers = 1
 
     def __init__(self, network: nn.Module, ways: int | None) -> None:
         self.network, self.ways = network, ways
