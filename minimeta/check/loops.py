@@ -162,8 +162,9 @@ def frozen(answer: Callable[..., Any]) -> str:
                 "the adapted number another name."
             )
         if first_reads:
-            also = ", and theta moves on" if moves else ""
-            raise Hint(f"the inner step reads the queries that it is then scored on{also}.")
+            if moves:  # both leaks are still there: name neither
+                raise Hint("the scores are too good, and they depend on the order of the tasks.")
+            raise Hint("the inner step reads the queries that it is then scored on.")
         expect(
             not moves, "the score of a task depends on the order of the tasks; keep theta frozen."
         )

@@ -292,7 +292,7 @@ def evaluate(answer: Callable[..., float]) -> str:
     expect(
         got < 0.41,
         f"on examples that have nothing in common a learner can only guess, 0.33, but {got:.2f} was "
-        "reported: does a query stand in the support set too?",
+        "reported: what can it know of a query?",
     )
     expect(got > 0.25, f"guessing among three classes scores 0.33, but {got:.2f} was reported.")
     got = score([whole], _clusters(other, g), noise)

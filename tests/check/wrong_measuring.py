@@ -108,7 +108,7 @@ WRONG = {
         (lambda x: (x.mean((1, 2)).var(), x.mean(2).var(), x.var()), "within one learner"),
     ],
     "evaluate": [
-        (evaluator(shared=True, seen=True, choice="test"), "stand in the support set"),
+        (evaluator(shared=True, seen=True, choice="test"), "what can it know of a query"),
         (evaluator(seen=True), "trained_on"),
         (evaluator(choice="test"), "must not look at the test"),
         (evaluator(choice="mean"), "must not look at the test"),
