@@ -94,13 +94,15 @@ def speed() -> str:
         ours = cells.pop("minimeta")
         compiled = cells.pop("minimeta, compiled", None)
         peers = ", ".join(f"{who} {c['median_ms']:,.1f}" for who, c in cells.items())
-        mine, ratio, aim = f"{ours['median_ms']:,.2f}", f"{ours['ratio']:.1f}", row["aim"] or ""
+        mine, ratio, aim = f"{ours['median_ms']:,.2f}", f"{ours['ratio']:.2f}", row["aim"] or ""
         if compiled:
             mine += f" ({compiled['median_ms']:,.2f} compiled)"
-            ratio += f" ({compiled['ratio']:.1f})"
+            ratio += f" ({compiled['ratio']:.2f})"
         if aim and row.get("aim_compiled"):
             aim = f"{aim} ({row['aim_compiled']})"
         reached = ours["ratio"] >= (row["aim"] or 0)
+        if compiled:
+            reached &= compiled["ratio"] >= (row.get("aim_compiled") or 0)
         lines.append(
             f"| {row['row']} | {peers} | {mine} | {ratio}{'' if reached else ', not reached'} | {aim} |"
         )
