@@ -75,7 +75,7 @@ def is_exercise(cell: NotebookNode) -> bool:
 
 def solved(source: str) -> str:
     """Return an exercise's cell with the solution in it."""
-    return SOLUTION.sub(lambda m: m["solution"], source + "\n").strip("\n")
+    return _close_up(SOLUTION.sub(lambda m: m["solution"], source + "\n"))
 
 
 def stub(source: str) -> str:
@@ -83,7 +83,12 @@ def stub(source: str) -> str:
     blank = SOLUTION.sub(
         lambda m: m["stub"] or f"{m['indent']}...  # your code here\n", source + "\n"
     )
-    return blank.strip("\n")
+    return _close_up(blank)
+
+
+def _close_up(source: str) -> str:
+    """Leave at most two empty lines where a marker stood."""
+    return re.sub(r"\n{4,}", "\n\n\n", source).strip("\n")
 
 
 def expressions(nb: NotebookNode) -> list[str]:
