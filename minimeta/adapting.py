@@ -1,6 +1,6 @@
 """A learner that adapts a network to each task by gradient steps: what MAML and its kin share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -106,15 +106,14 @@ class Adapting(Learner):
             )
         return start
 
-    def _rates(self, start: Params) -> list[Rates]:
-        """Name -> rate, for each inner step."""
+    def _rates(self, start: Params, learned: Sequence[Tensor]) -> list[Rates]:
+        """Name -> rate, for each inner step; ``learned`` is ``self.rates``, or copies of them."""
         names = [n for n in self._chosen if n in start]
-        if not self.rates:
+        if not learned:
             return [dict.fromkeys(names, self.inner_lr)] * self._steps()
-        learned = dict(zip(self._chosen, self.rates, strict=True))
+        rates = dict(zip(self._chosen, learned, strict=True))
         return [
-            {n: learned[n][min(j, len(learned[n]) - 1)] for n in names}
-            for j in range(self._steps())
+            {n: rates[n][min(j, len(rates[n]) - 1)] for n in names} for j in range(self._steps())
         ]
 
     def _path(self, episode: Episode) -> list[Params]:
@@ -123,7 +122,7 @@ class Adapting(Learner):
         refuse_running_statistics(self.network)
         outer = torch.is_grad_enabled()
         theta = self._start()
-        rates = self._rates(theta)
+        rates = self._rates(theta, list(self.rates))
         with torch.enable_grad():
             if not outer:  # nobody differentiates through this inner loop
                 theta = {n: p.detach().requires_grad_() for n, p in theta.items()}

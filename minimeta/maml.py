@@ -155,44 +155,40 @@ class MAML(Adapting):
             pieces = [self._graph_losses(piece) for piece in self._pieces(episode)]
             return torch.cat(pieces).mean()
         start = self._start()
-        rates = self._rates(start)
         moving = sum(n in start for n in self._chosen)
-        partial = moving < len(list(self.network.parameters()))
+        partial = moving < sum(1 for _ in self.network.parameters())
         plan = fast.plan_for(self.network, episode.ways, partial=partial)
-        differentiate = functools.partial(
-            meta_gradient, weights=self._weights(), first_order=self._first_order()
-        )
-        with torch.no_grad():
-            if self.compiled:
-                value, gradient, slopes = self._compiled(plan, differentiate, episode, start, rates)
-            else:
-                value, gradient, slopes = fast.mean_gradient(
-                    plan, differentiate, episode, start, rates
-                )
-            given = [gradient[n] for n in start]
-            for name, p in zip(self._chosen, self.rates, strict=False):
-                total = torch.zeros_like(p)
-                for j, slope in enumerate(slopes):
-                    total[min(j, len(p) - 1)] += slope.get(name, 0.0)
-                given.append(total)
-        return fast.Known.apply(value, given, *start.values(), *self.rates)
+        weights, first_order = self._weights(), self._first_order()
+        differentiate = functools.partial(meta_gradient, weights=weights, first_order=first_order)
 
-    def _compiled(
-        self,
-        plan: fast.Plan,
-        differentiate: Any,
-        episode: Episode,
-        start: Params,
-        rates: list[Rates],
-    ) -> Any:
-        def compute(*given: Any) -> Any:
-            sx, sy, qx, qy, start, rates = given
+        def compute(*given: Tensor, at_once: bool) -> list[Tensor]:
+            theta = dict(zip(start, given[4:], strict=False))
+            learned = given[4 + len(theta) :]
+            rates = self._rates(theta, learned)
+            sx, sy, qx, qy = given[:4]
             piece = Episode._trusted(sx, sy, qx, qy, episode.ways)
-            return fast.mean_gradient(plan, differentiate, piece, start, rates, at_once=True)
+            value, u, slopes = fast.mean_gradient(
+                plan, differentiate, piece, theta, rates, at_once=at_once
+            )
+            return [value, *u.values(), *self._of_learned(slopes, learned)]
 
         sets = (episode.support_x, episode.support_y, episode.query_x, query_targets(episode))
-        kind = (str(differentiate.keywords), episode.ways, self.network.training)
-        return fast.run_compiled(self, compute, (*sets, start, rates), kind)
+        given = (*sets, *start.values(), *self.rates)
+        with torch.no_grad():
+            if self.compiled:
+                known = (episode.ways, self.training, self.inner_lr, first_order, tuple(weights))
+                value, *gradients = fast.run_compiled(self, compute, given, known)
+            else:
+                value, *gradients = compute(*given, at_once=False)
+        return fast.Known.apply(value, gradients, *start.values(), *self.rates)
+
+    def _of_learned(self, slopes: list[Params], learned: Sequence[Tensor]) -> list[Tensor]:
+        """Gather the gradients of each step's rates in the shapes of the learned rates."""
+        totals = [torch.zeros_like(p) for p in learned]
+        for name, total in zip(self._chosen, totals, strict=False):
+            for j, slope in enumerate(slopes):
+                total[min(j, len(total) - 1)] += slope.get(name, 0.0)
+        return totals
 
     def _by_hand(self, episode: Episode) -> bool:
         """Say whether ``loss`` may compute its gradient itself: nobody asks for more than backward()."""

@@ -13,7 +13,18 @@ LAYERS = [
     {"errors", "files", "hashing"},
     {"data"},
     {"episodes", "sources", "synthetic", "catalog"},
-    {"norm", "kernels", "learner", "networks", "adapt", "fast", "adapting", "embedding", "toy"}
+    {
+        "norm",
+        "kernels",
+        "firstblock",
+        "learner",
+        "networks",
+        "adapt",
+        "fast",
+        "adapting",
+        "embedding",
+        "toy",
+    }
     | {"maml", "mamlpp", "reptile", "implicit", "protomaml", "lineargaussian"}
     | {"protonet", "relationnet", "matchingnet", "setlearner", "ridge", "linearhead", "baselines"},
     {"evaluate", "checkpoint", "train", "weights"},

@@ -6,6 +6,7 @@ time by how many threads. The first that fits is taken: :class:`MLPPlan`, :class
 """
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -123,8 +124,13 @@ def on_threads(work: Callable[[A], B], pieces: Sequence[A], workers: int) -> lis
             torch.set_num_threads(threads)
     if workers < 2:
         return [work(piece) for piece in pieces]
-    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        return list(pool.map(work, pieces))
+    return list(_pool(workers, os.getpid()).map(work, pieces))
+
+
+@functools.cache
+def _pool(workers: int, process: int) -> ThreadPoolExecutor:
+    """Threads that stay, with the memory they have warmed up; a forked process needs its own."""
+    return ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
 
 
 class Known(torch.autograd.Function):

@@ -1,6 +1,6 @@
 """Conv4 with a weight of its own for every task, for processors.
 
-What makes it fast, each exact: the first block folded into one matrix product (:func:`minimeta.kernels.first_block`);
+What makes it fast, each exact: the first block folded into one matrix product (:func:`minimeta.firstblock.first_block`);
 convolutions of the small support sets as one batched product for several tasks at once; those of the
 larger query sets task by task with torch's kernels, since they are differentiated once only; ReLU after the
 pool; and two threads, each with tasks of its own, instead of two threads inside every operation.
@@ -16,7 +16,8 @@ from torch import Tensor
 
 from minimeta.adapt import Params
 from minimeta.fast.plan import Plan, Product
-from minimeta.kernels import Convolution, Images, Patches, first_block, images, max_pool
+from minimeta.firstblock import Images, first_block, images
+from minimeta.kernels import Convolution, Patches, max_pool
 from minimeta.networks import Conv4
 
 
@@ -77,7 +78,7 @@ class Conv4Plan(Plan):
 
     def prepare(self, x: Tensor) -> Images:  # type: ignore[override]
         """Cut images (T, B, c, H, W) into patches; these do not change while parameters do."""
-        return images(x, self.stride)
+        return images(x, self.stride, pool=self.stride == 1)
 
     def gradient(
         self, params: Params, x: Any, y: Tensor, *, twice: bool
@@ -98,7 +99,7 @@ class Conv4Plan(Plan):
         """Scores (T, B, N)."""
         p = list(params.values())
         pool = self.stride == 1
-        h = first_block(x, p[0], p[1], p[2], self.eps, pool, twice)
+        h = first_block(x, p[0], p[1], p[2], self.eps)
         for weight, scale, shift in (p[3 * i : 3 * i + 3] for i in (1, 2, 3)):
             h = _convolve(h, weight, self.stride, twice)
             h = _normalise(h, scale, shift, self.eps, twice)
