@@ -24,11 +24,14 @@ class Images(NamedTuple):
     mean: Tensor  # (T, 9c), over all places
     covariance: Tensor  # (T, 9c, 9c)
     shape: tuple[int, int, int]  # examples, height, width of the block's map
+    places: int  # of the convolution in one image
 
     def task(self, t: int) -> "Images":
         """One task of them, with its task axis."""
         one = slice(t, t + 1)
-        return Images(self.patches[one], self.mean[one], self.covariance[one], self.shape)
+        return self._replace(
+            patches=self.patches[one], mean=self.mean[one], covariance=self.covariance[one]
+        )
 
 
 def images(x: Tensor, stride: int = 1, padding: int = 1, *, pool: bool = False) -> Images:
@@ -39,24 +42,39 @@ def images(x: Tensor, stride: int = 1, padding: int = 1, *, pool: bool = False) 
     covariance = centred.mT @ centred / patches.shape[1]
     examples, (height, width) = x.shape[1], (places(n, stride, padding) for n in x.shape[-2:])
     if not pool:
-        return Images(patches.unsqueeze(1), mean, covariance, (examples, height, width))
+        shape = (examples, height, width)
+        return Images(patches.unsqueeze(1), mean, covariance, shape, height * width)
     grid = patches.unflatten(1, (examples, height, width))
     H, W = height // 2 * 2, width // 2 * 2
     corners = [grid[:, :, i:H:2, j:W:2].flatten(1, 3) for i, j in CORNERS]
-    return Images(torch.stack(corners, 1), mean, covariance, (examples, height // 2, width // 2))
+    shape = (examples, height // 2, width // 2)
+    return Images(torch.stack(corners, 1), mean, covariance, shape, height * width)
 
 
-def first_block(x: Images, weight: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
+def moments(x: Images, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance (T, outputs) of the convolution over each task's places: ``mean @ w``, ``w' cov w``."""
+    mean = (x.mean.unsqueeze(1) @ weight).squeeze(1)
+    return mean, (weight * (x.covariance @ weight)).sum(1)
+
+
+def first_block(
+    x: Images,
+    weight: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    eps: float,
+    statistics: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
     """Convolve, normalise, rectify and perhaps pool images in one product: maps (T, B, h, w, outputs).
 
-    A convolution of fixed images is linear in their patches, so its batch mean is ``mean @ w`` and its
-    variance ``w' covariance w``: the normalisation folds into the weights. The maps before the pool,
-    the largest of the network, are never stored.
+    A convolution of fixed images is linear in their patches, so :func:`moments` are known beforehand and
+    the normalisation folds into the weights; ``statistics`` replaces them. The maps before the pool, the
+    largest of the network, are never stored.
     """
-    variance = (weight * (x.covariance @ weight)).sum(1)
+    mean, variance = moments(x, weight) if statistics is None else statistics
     factor = scale * torch.rsqrt(variance + eps)
     folded = weight * factor.unsqueeze(1)
-    constant = (shift - factor * (x.mean.unsqueeze(1) @ weight).squeeze(1)).unsqueeze(1)
+    constant = (shift - factor * mean).unsqueeze(1)
     if x.patches.shape[1] == 1:
         h = torch.baddbmm(constant, x.patches.squeeze(1), folded).relu_()
     else:

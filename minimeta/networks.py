@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minimeta.errors import MinimetaError, check_count
-from minimeta.firstblock import first_block, images
+from minimeta.firstblock import first_block, images, moments
 from minimeta.norm import BN, BatchNorm, checked, inside_transform
 
 LAYOUTS = ("pool", "strided", "maps")
@@ -49,7 +49,7 @@ class ConvBlock(nn.Module):
     def _sees_images(self, x: Tensor) -> bool:
         """Whether the block may be computed as :func:`minimeta.firstblock.first_block`: faster on a CPU."""
         return (
-            self.pool and self.norm.mode == "batch" and x.shape[1] <= 3 and not x.requires_grad
+            self.pool and self.norm.mode in ("batch", "running") and x.shape[1] <= 3 and not x.requires_grad
             and x.device.type == "cpu" and not inside_transform() and not torch.is_autocast_enabled("cpu")
         )  # fmt: skip
 
@@ -59,7 +59,12 @@ class ConvBlock(nn.Module):
         weight = self.conv.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (9·inputs, outputs)
         norm = self.norm
         w, scale, shift = (p.expand(tasks, *p.shape) for p in (weight, norm.weight, norm.bias))
-        return first_block(known, w, scale, shift, norm.eps).flatten(0, 1).permute(0, 3, 1, 2)
+        statistics = moments(known, w)
+        if norm.mode == "running":
+            count = len(x) // tasks * known.places
+            statistics = norm.averages(*statistics, count=count)
+        out = first_block(known, w, scale, shift, norm.eps, statistics)
+        return out.flatten(0, 1).permute(0, 3, 1, 2)
 
     def finish(self, x: Tensor, *, tasks: int) -> Tensor:
         """Do what follows the convolution."""

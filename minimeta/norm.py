@@ -87,6 +87,20 @@ class BatchNorm(nn.Module):
         ]
         return out[0] if len(out) == 1 else torch.cat(out)
 
+    def averages(self, mean: Tensor, variance: Tensor, *, count: int) -> tuple[Tensor, Tensor]:
+        """For ``"running"``: what to normalise with, given each task's own statistics (T, C).
+
+        In training these themselves, which the running averages then follow; in evaluation the averages.
+        """
+        assert self.running_mean is not None and self.running_var is not None
+        if not self.training:
+            return self.running_mean.expand_as(mean), self.running_var.expand_as(variance)
+        with torch.no_grad():
+            for m, v in zip(mean, variance, strict=True):
+                self.running_mean.lerp_(m, self.momentum)
+                self.running_var.lerp_(v * (count / (count - 1)), self.momentum)
+        return mean, variance
+
     def _written_out(self, x: Tensor, tasks: int, first: int | None) -> Tensor:
         sets = x.reshape(tasks, -1, x.shape[1], math.prod(x.shape[2:]))  # (T, B, C, places)
         # a constant shift changes no output, and near zero E[x^2] - E[x]^2 loses no digits

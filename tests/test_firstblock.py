@@ -118,3 +118,18 @@ def test_one_task_of_many():
     alone = known.task(1)
     assert alone.patches.shape == (1, 4, 18, 9)
     assert torch.equal(alone.mean[0], known.mean[1])
+
+
+def test_running_averages_are_torchs_in_training_and_in_evaluation():
+    torch.manual_seed(0)
+    block = ConvBlock(1, 4, "running").double()
+    twin = torch.nn.BatchNorm2d(4).double()
+    x = torch.rand(6, 1, 8, 8, dtype=torch.float64)
+    for training in (True, True, False):
+        block.train(training), twin.train(training)
+        out = block(x, tasks=2 if training else 1)
+        maps = F.conv2d(x, block.conv.weight, None, 1, 1)
+        pieces = [twin(h) for h in maps.chunk(2 if training else 1)]
+        assert torch.allclose(out, F.relu(F.max_pool2d(torch.cat(pieces), 2)), rtol=1e-10)
+    assert torch.allclose(block.norm.running_mean, twin.running_mean, rtol=1e-12)
+    assert torch.allclose(block.norm.running_var, twin.running_var, rtol=1e-12)
