@@ -139,6 +139,9 @@ class Run:
             )
         self.learner.load_state_dict(state["learner"])
         self.optimizer.load_state_dict(state["optimizer"])
+        for group in self.optimizer.param_groups:  # a rate that is a tensor lives on the device
+            if isinstance(group["lr"], Tensor):
+                group["lr"] = group["lr"].to(group["params"][0].device)
         if self.schedule is not None:
             self.schedule.load_state_dict(state["schedule"])
         self.best = state["best"]

@@ -53,7 +53,8 @@ def mix(x: Tensor) -> Tensor:
 
 def start(seed: int, device: torch.device | str = "cpu") -> Tensor:
     """Turn a seed (any Python integer; its low 64 bits count) into a key."""
-    return mix(torch.tensor(_signed((seed + GOLDEN) % (1 << 64)), device=device))
+    # filled on the device: nothing is copied from the host, so a GPU can record it
+    return mix(torch.full((), _signed((seed + GOLDEN) % (1 << 64)), device=device))
 
 
 def fold(key: Tensor, word: Tensor | int) -> Tensor:
@@ -107,7 +108,9 @@ def choose(key: Tensor, size: Tensor | int, n: int, *, most: int | None = None) 
     the replacement of an earlier step that was itself replaced, a chain that is followed in
     log2(n) doublings.
     """
-    size = torch.as_tensor(size, device=key.device).expand(key.shape)
+    if isinstance(size, int):
+        size = torch.full((), size, device=key.device)
+    size = size.expand(key.shape)
     if most is not None and most <= 64:
         beyond = _count(most, key.device) >= size.unsqueeze(-1)
         return draw(key, most).masked_fill_(beyond, POSITIVE).argsort(-1)[..., :n]

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from minimeta.episodes import Episode
@@ -47,8 +47,19 @@ def class_sums(
     tensor([[[2.],
              [6.]]])
     """
-    member = F.one_hot(labels, ways).mT.to(values.dtype)  # (T, N, S)
+    member = one_hot(labels, ways).mT.to(values.dtype)  # (T, N, S)
     return (member @ values.flatten(2)).view(len(values), ways, *values.shape[2:])
+
+
+def one_hot(labels: Int64[Tensor, "task example"], ways: int) -> Bool[Tensor, "task example way"]:
+    """Say for each example and class whether the label is that class.
+
+    ``torch.nn.functional.one_hot`` checks the labels' range, which waits for their values.
+
+    >>> one_hot(torch.tensor([[1, 0]]), 2).int().tolist()
+    [[[0, 1], [1, 0]]]
+    """
+    return labels.unsqueeze(-1) == torch.arange(ways, device=labels.device)
 
 
 class Learner(nn.Module):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from minimeta.embedding import embed_vectors
 from minimeta.episodes import Episode
 from minimeta.errors import MinimetaError, check_count, check_rate
-from minimeta.learner import Learner, require_classes, require_match
+from minimeta.learner import Learner, one_hot, require_classes, require_match
 from minimeta.protonet import prototypes
 
 AT_ONCE = 1 << 23  # numbers of Newton systems in memory: 64 MiB
@@ -154,7 +154,7 @@ def fit_logistic(
         basis = torch.linalg.qr(z.mT).Q  # (T, dim, S): the span of the support embeddings
         z = z @ basis
     x = F.pad(z, (0, 1), value=1.0)  # (T, S, r + 1), the intercept last
-    target = F.one_hot(labels, ways).to(x.dtype)
+    target = one_hot(labels, ways).to(x.dtype)
     penalty = torch.ones_like(x[0, 0])
     penalty[-1] = 0.0
     w = torch.zeros(len(x), ways, x.shape[2], dtype=x.dtype, device=x.device)

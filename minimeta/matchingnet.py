@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from minimeta.embedding import embed_vectors
 from minimeta.episodes import Episode
 from minimeta.errors import check_rate
-from minimeta.learner import Learner, require_classes, require_match
+from minimeta.learner import Learner, one_hot, require_classes, require_match
 
 
 def cosines(
@@ -40,7 +40,7 @@ def class_votes(
     >>> class_votes(torch.tensor([[[0.5, 0.3, 0.2]]]).log(), torch.tensor([[1, 0, 1]]), ways=2).exp()
     tensor([[[0.3000, 0.7000]]])
     """
-    member = F.one_hot(labels, ways).mT.bool().unsqueeze(1)  # (T, 1, N, S)
+    member = one_hot(labels, ways).mT.unsqueeze(1)  # (T, 1, N, S)
     # summed as logarithms: at a large scale a vote underflows, and log 0 would be -inf
     return log_attention.unsqueeze(2).masked_fill(~member, -torch.inf).logsumexp(-1)
 

@@ -17,11 +17,12 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, StepLR
 
 from minimeta.maml import MAML
 from minimeta.networks import MLP, Conv4
+from minimeta.optimizers import adam
 from minimeta.protonet import ProtoNet
 from minimeta.relationnet import RelationNet
 
@@ -87,7 +88,7 @@ class Preset:
 
     def optimizer(self, learner: nn.Module, steps: int) -> tuple[Optimizer, LRScheduler | None]:
         """Make Adam and its schedule for a training of so many steps."""
-        optimizer = Adam(learner.parameters(), lr=self.lr)
+        optimizer = adam(learner, self.lr)
         if self.schedule is None:
             return optimizer, None
         if self.schedule == "cosine":

@@ -18,7 +18,14 @@ from minimeta.adapt import run
 from minimeta.embedding import embed
 from minimeta.episodes import Episode
 from minimeta.errors import MinimetaError
-from minimeta.learner import Learner, class_sums, query_targets, require_classes, require_match
+from minimeta.learner import (
+    Learner,
+    class_sums,
+    one_hot,
+    query_targets,
+    require_classes,
+    require_match,
+)
 from minimeta.networks import Conv4, ConvBlock, TaskModule, channels_last
 from minimeta.norm import BN, needs_support, statistics_from
 
@@ -168,7 +175,7 @@ class RelationNet(Learner):
         """Mean squared error of the scores to one-hot labels over the T·R·N pairs."""
         scores = self(episode)
         return F.mse_loss(
-            scores, F.one_hot(query_targets(episode), scores.shape[-1]).to(scores.dtype)
+            scores, one_hot(query_targets(episode), scores.shape[-1]).to(scores.dtype)
         )
 
 

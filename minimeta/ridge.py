@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from minimeta.embedding import embed_vectors
 from minimeta.episodes import Episode
 from minimeta.errors import check_rate
-from minimeta.learner import Learner, require_match
+from minimeta.learner import Learner, one_hot, require_match
 
 
 def ridge(
@@ -93,5 +93,5 @@ class R2D2(Learner):
         if episode.ways is None:
             y = episode.support_y.to(support.dtype)
             return query @ ridge(support, y, self.log_penalty.exp())
-        y = F.one_hot(episode.support_y, episode.ways).to(support.dtype)
+        y = one_hot(episode.support_y, episode.ways).to(support.dtype)
         return self.alpha * (query @ ridge(support, y, self.log_penalty.exp())) + self.beta

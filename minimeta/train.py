@@ -26,6 +26,8 @@ from minimeta.checkpoint import Run, Training
 from minimeta.episodes import Episode
 from minimeta.errors import DivergedError, MinimetaError, check_count, check_rate
 from minimeta.evaluate import meta_test, tasks_at_once
+from minimeta.fast.captured import Captured, recorder
+from minimeta.optimizers import adam, check_optimizer, optimised, recordable, trainable
 from minimeta.sources import Tasks
 
 
@@ -46,6 +48,7 @@ def meta_train(
     checkpoint: str | Path | None = None,
     checkpoint_every: int = 500,
     chunk: int | None = None,
+    capture: bool | None = None,
     progress: bool = True,
 ) -> Training:
     """Train a learner on tasks from a source; its weights change in place.
@@ -78,6 +81,10 @@ def meta_train(
     chunk
         Tasks whose gradients are computed at a time (memory); None chooses. Statistics are never
         pooled over tasks, so it does not change the result.
+    capture
+        On a GPU, record the step (sampling, inner loop, gradient, clipping) as a CUDA graph and replay
+        it; None: yes where the step is always the same. The optimiser's own step is recorded too if it
+        can be (``capturable=True`` and a rate that is a tensor, as in the optimiser made here).
     progress
         Show a progress bar; it stays quiet where the output is not a terminal.
 
@@ -98,12 +105,12 @@ def meta_train(
     _check_numbers(steps, val_episodes, lr, clip)
     _check_fit(learner, tasks)
     if optimizer is None:
-        optimizer = torch.optim.Adam(_trainable(learner), lr=1e-3 if lr is None else lr)
+        optimizer = adam(learner, 1e-3 if lr is None else lr)
     elif lr is not None:
         raise MinimetaError(
             f"both lr={lr} and an optimizer were given; set the rate in the optimizer alone."
         )
-    _check_optimizer(learner, optimizer, schedule)
+    check_optimizer(learner, optimizer, schedule)
     run = Run(learner, optimizer, schedule, Training(meta_batch))
     run.identify(
         tasks, val_tasks, seed=seed, clip=clip, val_every=val_every, val_episodes=val_episodes
@@ -115,21 +122,36 @@ def meta_train(
     learner.train()
     bar = tqdm(total=steps, initial=done, disable=None if progress else True, unit="step")
     before, started = record.seconds, time.perf_counter()
+    device = tasks.device
+    numbers = torch.arange(done * meta_batch, (done + 1) * meta_batch, device=device)
+    size = chunk or tasks_at_once(tasks)
+
+    def differentiate() -> list[Tensor]:
+        loss = _gradient(learner, tasks.at(numbers, seed=seed), size)
+        limit = math.inf if clip is None else clip
+        norm = nn.utils.clip_grad_norm_(optimised(optimizer), limit)
+        numbers.add_(meta_batch)
+        return [torch.stack([loss, norm.to(loss)])]
+
+    def move() -> list[Tensor]:
+        optimizer.step()
+        return []
+
+    steady = not hasattr(learner, "begin_step")
+    record_step = recorder(device) if capture is not False and steady else None
+    gradient = Captured(differentiate, record_step)
+    outer_step = Captured(move, record_step if recordable(optimizer) else None)
     with _interruptible() as interrupted:
         for step in range(done, steps):
-            episode = tasks.at(range(step * meta_batch, (step + 1) * meta_batch), seed=seed)
-            if hasattr(learner, "begin_step"):
+            if not steady:
                 learner.begin_step(step)  # type: ignore[operator]
-            loss = _gradient(learner, episode, chunk or tasks_at_once(tasks))
-            norm = nn.utils.clip_grad_norm_(
-                _optimised(optimizer), math.inf if clip is None else clip
-            )
-            if not (torch.isfinite(loss) and torch.isfinite(norm)):
-                raise DivergedError(_diverged(float(loss), float(norm), step, record.losses))
-            optimizer.step()
+            loss, norm = gradient()[0].tolist()
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                raise DivergedError(_diverged(loss, norm, step, record.losses))
+            outer_step()
             if schedule is not None:
                 schedule.step()
-            record.losses.append(float(loss))
+            record.losses.append(loss)
             record.seconds = before + time.perf_counter() - started
             last = step + 1 == steps
             if val_tasks is not None and ((step + 1) % val_every == 0 or last):
@@ -184,14 +206,6 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, previous)
 
 
-def _trainable(learner: nn.Module) -> list[nn.Parameter]:
-    return [p for p in learner.parameters() if p.requires_grad]
-
-
-def _optimised(optimizer: Optimizer) -> list[Tensor]:
-    return [p for group in optimizer.param_groups for p in group["params"]]
-
-
 def _check_numbers(steps: int, val_episodes: int, lr: float | None, clip: float | None) -> None:
     if isinstance(steps, bool) or steps != 0:
         check_count("steps", steps)
@@ -212,7 +226,7 @@ def _check_fit(learner: nn.Module, tasks: Tasks) -> None:
         raise MinimetaError(
             f"a {type(tasks).__name__} was given as tasks; make a task source with minimeta.tasks."
         )
-    parameters = _trainable(learner)
+    parameters = trainable(learner)
     if not parameters:
         raise MinimetaError(
             f"this {type(learner).__name__} has no parameters to train; evaluate it with meta_test, or "
@@ -223,19 +237,6 @@ def _check_fit(learner: nn.Module, tasks: Tasks) -> None:
             f"the learner is on {parameters[0].device} and the tasks on {tasks.device}; move one of "
             "them with .to(device)."
         )
-
-
-def _check_optimizer(
-    learner: nn.Module, optimizer: Optimizer, schedule: LRScheduler | None
-) -> None:
-    own = {id(p) for p in learner.parameters()}
-    if not all(id(p) in own for p in _optimised(optimizer)):
-        raise MinimetaError(
-            "the optimizer holds parameters that are not the learner's, so they would never be trained; "
-            "make it over learner.parameters(), after any copying or moving of the learner."
-        )
-    if schedule is not None and schedule.optimizer is not optimizer:
-        raise MinimetaError("the schedule drives another optimizer; give the one it was made for.")
 
 
 def _diverged(loss: float, norm: float, step: int, losses: list[float]) -> str:

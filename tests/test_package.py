@@ -27,7 +27,8 @@ LAYERS = [
     }
     | {"maml", "mamlpp", "reptile", "implicit", "protomaml", "lineargaussian"}
     | {"protonet", "relationnet", "matchingnet", "setlearner", "ridge", "linearhead", "baselines"},
-    {"evaluate", "checkpoint", "train", "weights"},
+    {"evaluate", "checkpoint", "optimizers", "train", "weights"},
+    {"presets", "reproduce"},
     {"classifier"},
     {"check", "viz", "demo", "doctor", "cli"},
 ]

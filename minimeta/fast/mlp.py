@@ -12,6 +12,7 @@ from torch import Tensor
 
 from minimeta.adapt import Params
 from minimeta.fast.plan import Plan, Product
+from minimeta.learner import one_hot
 from minimeta.networks import MLP
 
 
@@ -89,5 +90,5 @@ def _loss(out: Tensor, y: Tensor):  # type: ignore[no-untyped-def]
     log_p = F.log_softmax(out, -1)
     losses = -log_p.gather(2, y.unsqueeze(2)).mean((1, 2))
     p, examples = log_p.exp(), y.shape[1]
-    delta = (p - F.one_hot(y, out.shape[-1]).to(p.dtype)) / examples
+    delta = (p - one_hot(y, out.shape[-1]).to(p.dtype)) / examples
     return losses, delta, lambda r: p * (r - (p * r).sum(-1, keepdim=True)) / examples
