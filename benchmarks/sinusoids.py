@@ -8,22 +8,10 @@ inner loop, and the rate of its one step at test is the best of a grid on val ta
 import argparse
 
 import torch
-import torch.nn.functional as F
 
 import minimeta as mm
 from benchmarks.common import write
-
-RATES = [0.0, 0.001, 0.003, 0.01, 0.02, 0.03, 0.05, 0.1]
-
-
-class Joint(mm.MAML):
-    """The same network, trained as one regression on all points of all tasks."""
-
-    def loss(self, episode: mm.Episode) -> torch.Tensor:
-        """Mean squared error on support and query points, without an inner loop."""
-        x = torch.cat([episode.support_x, episode.query_x], 1)
-        y = torch.cat([episode.support_y, episode.query_y], 1)
-        return F.mse_loss(self.network(x), y)
+from minimeta.curves import RATES, Joint
 
 
 def trained(kind: type[mm.MAML], seed: int, steps: int) -> mm.MAML:

@@ -1,4 +1,4 @@
-"""The command line: ``minimeta demo``, ``train``, ``test``, ``data list|get`` and ``doctor``."""
+"""The command line: ``minimeta demo``, ``train``, ``test``, ``reproduce``, ``speedrun``, ``data``, ``doctor``."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import minimeta as mm
-from minimeta import demo, doctor
+from minimeta import demo, doctor, experiments
 from minimeta.data import omniglot
 from minimeta.errors import MinimetaError, check_count
 from minimeta.norm import BN_MODES
@@ -21,6 +21,8 @@ EXAMPLES = """examples:
   minimeta demo                                       three learners on letters, under 4 minutes
   minimeta train protonet --steps 500 --out proto.safetensors
   minimeta test proto.safetensors --data glyphs --episodes 600
+  minimeta reproduce omniglot --cells protonet-5w1s --seeds 1
+  minimeta speedrun protonet --device cuda
   minimeta data get omniglot
 """
 
@@ -99,6 +101,8 @@ def parser() -> argparse.ArgumentParser:
     )
     one.add_argument("--json", action="store_true", help="print the result as JSON")
     one.set_defaults(run=_test)
+
+    experiments.add_commands(commands)
 
     data = commands.add_parser("data", help="list and fetch data sets")
     actions = data.add_subparsers(required=True, metavar="action")

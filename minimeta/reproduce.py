@@ -1,16 +1,15 @@
-"""The papers' Omniglot table, cell by cell: ``minimeta reproduce omniglot``.
+"""The papers' Omniglot table, cell by cell: ``minimeta reproduce omniglot``, and Lake's runs.
 
 A *training* is a preset with a seed; a *cell* is a column of the papers' tables, which one training serves
 (a Prototypical Network trained on 60 ways serves 5 and 20). Every finished training is a file of its own
 beside its weights, so a run may stop anywhere and go on later, and several may work side by side.
 
->>> len(CELLS), cell_name("maml", 5, 1)
-(12, 'maml-5w1s')
+>>> preset_for("protonet", 20, 1).name        # trained on 60 ways, it serves 5 and 20
+'protonet-omniglot-1s-tuned'
 """
 
 import json
-import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,37 +18,19 @@ from torch import nn
 
 from minimeta.catalog import tasks
 from minimeta.errors import MinimetaError, check_count, check_rate
-from minimeta.evaluate import half_width, meta_test
+from minimeta.evaluate import meta_test
 from minimeta.files import replacing
 from minimeta.norm import BN, bn_mode
+from minimeta.papertable import CELLS, cell_name
 from minimeta.presets import PRESETS, Preset, start
 from minimeta.train import meta_train
 from minimeta.weights import load, save
 
-CELLS = [(m, n, k) for m in ("protonet", "relationnet", "maml") for n in (5, 20) for k in (1, 5)]
-# accuracy in % and its interval: the papers, and the best rerun by somebody else (oscarknagg's and
-# PaddleFSL's published results); None where there is none
-PAPER: dict[str, tuple[float, float | None]] = {
-    "protonet-5w1s": (98.8, None), "protonet-5w5s": (99.7, None), "protonet-20w1s": (96.0, None),
-    "protonet-20w5s": (98.9, None), "relationnet-5w1s": (99.6, 0.2), "relationnet-5w5s": (99.8, 0.1),
-    "relationnet-20w1s": (97.6, 0.2), "relationnet-20w5s": (99.1, 0.1), "maml-5w1s": (98.7, 0.4),
-    "maml-5w5s": (99.9, 0.1), "maml-20w1s": (95.8, 0.3), "maml-20w5s": (98.9, 0.2),
-}  # fmt: skip
-RERUN: dict[str, float] = {
-    "protonet-5w1s": 98.3, "protonet-5w5s": 99.4, "protonet-20w1s": 95.8, "protonet-20w5s": 98.6,
-    "relationnet-5w1s": 98.0, "relationnet-5w5s": 99.3, "maml-5w1s": 98.1, "maml-5w5s": 99.8,
-    "maml-20w1s": 91.6, "maml-20w5s": 95.9,
-}  # fmt: skip
 MODES: dict[str, tuple[BN, ...]] = {
     "running": ("running", "batch", "support"),
     "batch": ("batch", "support"),
 }
 QUERIES = 15  # a class, in every test
-
-
-def cell_name(method: str, ways: int, shots: int) -> str:
-    """Name a column of the table."""
-    return f"{method}-{ways}w{shots}s"
 
 
 def preset_for(method: str, ways: int, shots: int, kind: str = "tuned") -> Preset:
@@ -102,11 +83,8 @@ def omniglot(
         for method, ways, shots in wanted:
             preset = preset_for(method, ways, shots, kind)
             path = folder / f"{preset.name}-seed{seed}-effort{effort:g}.json"
-            row = _read(path) or {
-                "preset": preset.name, "kind": kind, "method": method, "seed": seed, "effort": effort,
-                "tests": [],
-            }  # fmt: skip
-            learner = _trained(preset, row, path, seed, effort, device, say)
+            row = _read(path) or _row(preset, seed, effort)
+            learner = _trained(preset, row, path, effort, device, say)
             modes = MODES[bn_mode(learner)]
             for bn in modes:
                 if not any((t["ways"], t["bn"]) == (ways, bn) for t in row["tests"]):
@@ -120,23 +98,56 @@ def omniglot(
     return collect(folder)
 
 
+def lake(
+    folder: Path, *, seeds: Sequence[int] = (0, 1, 2), effort: float = 1.0, device: str = "cpu",
+    say: Callable[[str], object] = print,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Score Prototypical Networks on Lake et al.'s 20 within-alphabet one-shot runs.
+
+    They are trained on the 964 background characters and their rotations, since 78 of the runs' 200
+    characters are training characters of the usual split. Nothing is selected: there is no val set.
+    """
+    for seed in seeds:
+        preset = PRESETS["protonet-omniglot-1s-tuned"]
+        path = folder / f"lake-seed{seed}-effort{effort:g}.json"
+        row = _read(path) or _row(preset, seed, effort) | {"method": "lake"}
+        learner = _trained(preset, row, path, effort, device, say, protocol="lake", rotations=True)
+        runs = tasks("omniglot-runs", split="test", ways=20, shots=1, device=device)
+        for bn in MODES[bn_mode(learner)]:
+            if not any(t["bn"] == bn for t in row["tests"]):
+                result = meta_test(learner, runs, episodes=20, bn=bn)
+                row["tests"].append({"own": bn == "running", **result.to_json()})
+                _write(path, row)
+                say(
+                    f"Lake's runs, seed {seed}: error {100 * (1 - result.mean):.2f} % ({result.protocol()})"
+                )
+    return [row for row in collect(folder) if row["method"] == "lake"]
+
+
+def _row(preset: Preset, seed: int, effort: float) -> dict[str, Any]:
+    return {
+        "preset": preset.name, "kind": preset.kind, "method": preset.method, "seed": seed,
+        "effort": effort, "tests": [],
+    }  # fmt: skip
+
+
 def _trained(
-    preset: Preset, row: dict[str, Any], path: Path, seed: int, effort: float, device: str,
-    say: Callable[[str], object],
+    preset: Preset, row: dict[str, Any], path: Path, effort: float, device: str,
+    say: Callable[[str], object], **options: Any,
 ) -> nn.Module:  # fmt: skip
     """Return the trained learner: from its file, or by training it now."""
-    weights = path.with_suffix(".safetensors")
+    weights, seed = path.with_suffix(".safetensors"), row["seed"]
     if "seconds" in row and weights.exists():
         return load(weights).to(device)
     learner = start(preset, seed).to(device)
     steps = max(1, round(effort * preset.steps))
     optimizer, schedule = preset.optimizer(learner, steps)
-    say(f"{preset.name}, seed {seed}: {steps} steps")
+    say(f"{path.stem}: {steps} steps")
     train = tasks(
         "omniglot", split="train", ways=preset.ways, shots=preset.shots, queries=preset.queries,
-        device=device,
+        device=device, **options,
     )  # fmt: skip
-    val = tasks(
+    val = None if options else tasks(
         "omniglot", split="val", ways=max(preset.test_ways), shots=preset.shots, queries=5,
         device=device,
     )  # fmt: skip
@@ -154,7 +165,7 @@ def _trained(
     }  # fmt: skip
     save(learner.cpu(), weights, note=f"{preset.name}, seed {seed}, {record}; {train}")
     _write(path, row)
-    say(f"{preset.name}, seed {seed}: {record}")
+    say(f"{path.stem}: {record}")
     return learner.to(device)
 
 
@@ -162,63 +173,6 @@ def collect(folder: Path) -> list[dict[str, Any]]:
     """Return the finished trainings that lie in a folder."""
     rows = [row for path in sorted(folder.glob("*.json")) if (row := _read(path))]
     return [row for row in rows if "seconds" in row]
-
-
-def cell_rows(rows: Iterable[dict[str, Any]], cell: str, bn: str | None = None) -> list[Any]:
-    """Return (training, test) of a cell; ``bn`` None: in the network's own mode."""
-    found = []
-    for row in rows:
-        for test in row["tests"]:
-            name = cell_name(row["method"], test["ways"], test["shots"])
-            if name == cell and (test["own"] if bn is None else test["bn"] == bn):
-                found.append((row, test))
-    return found
-
-
-def table(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
-    """Lay the papers' numbers beside ours, in %; a cell that has not run says so."""
-    lines = []
-    for method, ways, shots in CELLS:
-        cell = cell_name(method, ways, shots)
-        paper, interval = PAPER[cell]
-        line = {
-            "cell": cell, "paper": f"{paper:.1f}" + (f" ± {interval}" if interval else ""),
-            "rerun": f"{RERUN[cell]:.1f}" if cell in RERUN else "",
-        }  # fmt: skip
-        own = cell_rows(rows, cell)
-        line["here"] = _mean([t["mean"] for _, t in own]) if own else "not run"
-        line["support"] = _mean([t["mean"] for _, t in cell_rows(rows, cell, "support")])
-        line["bn"] = ", ".join(dict.fromkeys(t["bn"] for _, t in own))
-        line["seeds"] = str(len(own)) if own else ""
-        if len(own) == 1:
-            line["here"] += f" (± {100 * own[0][1]['ci95']:.2f} over tasks)"
-        seconds = [row["seconds"] for row, _ in own]
-        line["minutes"] = f"{statistics.mean(seconds) / 60:.1f}" if seconds else ""
-        line["steps"] = ", ".join(
-            dict.fromkeys(f"{r['steps']} x {r['meta_batch']}" for r, _ in own)
-        )
-        lines.append(line)
-    return lines
-
-
-def _mean(means: Sequence[float]) -> str:
-    """Write a mean over training seeds in %, with Student's t from two on."""
-    if not means:
-        return ""
-    text = f"{100 * statistics.mean(means):.2f}"
-    return text if len(means) < 2 else f"{text} ± {100 * half_width(means, over='seeds'):.2f}"
-
-
-def report(rows: Sequence[dict[str, Any]]) -> str:
-    """Write the table as text."""
-    lines = table(rows)
-    heads = {
-        "cell": "cell", "paper": "paper, %", "rerun": "rerun, %", "here": "here, %", "bn": "bn",
-        "support": "bn=support, %", "seeds": "seeds", "minutes": "minutes",
-    }  # fmt: skip
-    width = {k: max(len(h), *(len(line[k]) for line in lines)) for k, h in heads.items()}
-    shown = [heads, *lines]
-    return "\n".join("  ".join(line[k].ljust(width[k]) for k in heads).rstrip() for line in shown)
 
 
 def _wanted(cells: Sequence[str]) -> list[tuple[str, int, int]]:

@@ -28,9 +28,9 @@ LAYERS = [
     | {"maml", "mamlpp", "reptile", "implicit", "protomaml", "lineargaussian"}
     | {"protonet", "relationnet", "matchingnet", "setlearner", "ridge", "linearhead", "baselines"},
     {"evaluate", "checkpoint", "optimizers", "train", "weights"},
-    {"presets", "reproduce"},
+    {"presets", "curves", "papertable", "reproduce", "speedrun"},
     {"classifier"},
-    {"check", "viz", "demo", "doctor", "cli"},
+    {"check", "viz", "demo", "doctor", "experiments", "cli"},
 ]
 
 

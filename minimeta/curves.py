@@ -1,0 +1,117 @@
+"""The MAML paper's regression curves: error against gradient steps, ``minimeta reproduce sinusoids``.
+
+Four starts of the same network adapt to the same tasks: MAML's, first-order MAML's, that of joint training
+on all tasks at once, and a random one. Rates of the last two are chosen on val tasks for each number of
+steps, which favours them.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from minimeta.catalog import tasks
+from minimeta.episodes import Episode
+from minimeta.evaluate import half_width, meta_test
+from minimeta.maml import MAML
+from minimeta.presets import PRESETS, start
+from minimeta.train import meta_train
+
+RATES = (0.0, 0.001, 0.003, 0.01, 0.02, 0.03, 0.05, 0.1)
+STEPS = tuple(range(11))
+
+
+class Joint(MAML):
+    """The same network trained as one regression on all points of all tasks, without an inner loop.
+
+    >>> import minimeta as mm
+    >>> episode = mm.tasks("sinusoids", shots=5, queries=5).at([0])
+    >>> Joint(mm.MLP(1, 1), inner_lr=0.01).loss(episode).shape
+    torch.Size([])
+    """
+
+    def loss(self, episode: Episode) -> Tensor:
+        """Mean squared error on support and query points, a scalar."""
+        assert episode.query_y is not None
+        x = torch.cat([episode.support_x, episode.query_x], 1)
+        y = torch.cat([episode.support_y, episode.query_y], 1)
+        return F.mse_loss(self.network(x), y)
+
+
+def sinusoids(
+    *, seeds: Sequence[int] = (0, 1, 2), effort: float = 1.0, episodes: int = 1000,
+    say: Callable[[str], object] = print,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Return a row for every K, method and number of steps: mean squared error over training seeds.
+
+    Parameters
+    ----------
+    seeds
+        Of the networks' start and the training tasks.
+    effort
+        The fraction of the preset's steps to take.
+    episodes
+        Test tasks of each point of a curve.
+    """
+    rows = []
+    for shots in (5, 10):
+        preset = PRESETS[f"maml-sinusoids-{shots}s"]
+        val, test = (
+            tasks("sinusoids", split=s, shots=shots, queries=preset.queries)
+            for s in ("val", "test")
+        )
+        errors: dict[str, list[list[float]]] = {}
+        for seed in seeds:
+            for method in ("MAML", "FOMAML", "joint", "scratch"):
+                learner: MAML = start(preset, seed)  # type: ignore[assignment]
+                learner.first_order = method == "FOMAML"
+                if method == "joint":
+                    learner = Joint(learner.network, inner_lr=learner.inner_lr)
+                if method != "scratch":
+                    steps = max(1, round(effort * preset.steps))
+                    optimizer, schedule = preset.optimizer(learner, steps)
+                    meta_train(
+                        learner, tasks("sinusoids", shots=shots, queries=preset.queries), steps=steps,
+                        meta_batch=preset.meta_batch, optimizer=optimizer, schedule=schedule,
+                        seed=seed,
+                    )  # fmt: skip
+                rates = RATES if method in ("joint", "scratch") else (learner.inner_lr,)
+                curve = []
+                for learner.test_inner_steps in STEPS:
+                    scores = {}
+                    for learner.inner_lr in rates if len(rates) > 1 else ():
+                        scores[learner.inner_lr] = meta_test(learner, val, episodes=300).mean
+                    learner.inner_lr = min(scores, key=scores.__getitem__, default=rates[0])
+                    curve.append(meta_test(learner, test, episodes=episodes).mean)
+                errors.setdefault(method, []).append(curve)
+                say(
+                    f"K = {shots}, {method}, seed {seed}: {curve[0]:.3f}, {curve[1]:.3f} after one step"
+                )
+        rows += [
+            {
+                "shots": shots, "method": method, "inner_steps": j, "seeds": len(seeds),
+                "episodes": episodes, "mse": sum(c[j] for c in curves) / len(curves),
+                "ci95_over_seeds": (
+                    half_width([c[j] for c in curves], over="seeds") if len(curves) > 1 else None
+                ),
+            }
+            for method, curves in errors.items() for j in STEPS
+        ]  # fmt: skip
+    return rows
+
+
+def report(rows: Sequence[dict[str, Any]]) -> str:
+    """Write the curves as text: a line for each K and method."""
+    shown = (0, 1, 2, 5, 10)
+    lines = ["K   method   " + "".join(f"{f'{j} steps':>18}" for j in shown)]
+    for shots, method in dict.fromkeys((r["shots"], r["method"]) for r in rows):
+        mine = {r["inner_steps"]: r for r in rows if (r["shots"], r["method"]) == (shots, method)}
+        values = [
+            f"{mine[j]['mse']:.3f}"
+            + (f" ± {mine[j]['ci95_over_seeds']:.3f}" if mine[j]["ci95_over_seeds"] else "")
+            for j in shown
+        ]
+        lines.append(f"{shots:<4}{method:<9}" + "".join(f"{v:>18}" for v in values))
+    return "\n".join(lines)

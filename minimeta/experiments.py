@@ -1,0 +1,100 @@
+"""The commands that repeat the papers' experiments: ``minimeta reproduce`` and ``minimeta speedrun``."""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from minimeta import curves, papertable, reproduce, speedrun
+from minimeta.errors import MinimetaError, check_count
+from minimeta.papertable import CELLS, cell_name
+
+REPRODUCE = """Everything is saved as it is done, so the same command goes on after a stop.
+A cell that has not run says so. On a GPU give --device cuda; on a CPU a cell takes from ten minutes to
+hours, and --effort 0.25 takes a quarter of the steps and says so in the results."""
+
+
+def add_commands(commands: Any) -> None:
+    """Add both commands to the parser."""
+    shape = argparse.ArgumentDefaultsHelpFormatter
+    one = commands.add_parser(
+        "reproduce", help="fill the papers' tables, cell by cell", description=REPRODUCE,
+        formatter_class=shape,
+    )  # fmt: skip
+    one.add_argument("what", choices=sorted(EXPERIMENTS), help="which experiment")
+    one.add_argument(
+        "--cells", default="", metavar="CELL,CELL",
+        help=f"omniglot: which of {', '.join(cell_name(*c) for c in CELLS)}; left out: all",
+    )  # fmt: skip
+    one.add_argument(
+        "--kind", choices=("tuned", "paper"), default="tuned", help="omniglot: whose settings"
+    )
+    one.add_argument("--seeds", type=int, default=3, help="training seeds: 0, 1, ...")
+    _common(one)
+    one.add_argument(
+        "--out", type=Path, default=Path("runs/reproduce"), help="folder for what is done so far"
+    )
+    one.add_argument("--report", action="store_true", help="omniglot: only show what is done")
+    one.set_defaults(run=_reproduce)
+
+    one = commands.add_parser(
+        "speedrun", help="time from nothing to the paper's 5-way 1-shot accuracy", formatter_class=shape
+    )  # fmt: skip
+    one.add_argument("method", choices=sorted(speedrun.RUNS), help="which learner")
+    one.add_argument("--seed", type=int, default=0, help="of the start and the tasks")
+    _common(one)
+    one.set_defaults(run=_speedrun)
+
+
+def _common(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--effort", type=float, default=1.0, help="fraction of the training steps")
+    one.add_argument("--episodes", type=int, default=1000, help="test tasks")
+    one.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1")
+    one.add_argument("--json", action="store_true", help="print the outcome as JSON")
+
+
+def _omniglot(given: argparse.Namespace, say: Callable[[str], object]) -> tuple[Any, str]:
+    cells = [c for c in given.cells.split(",") if c]
+    if given.report:
+        rows = reproduce.collect(given.out)
+    else:
+        rows = reproduce.omniglot(
+            given.out, cells=cells, kind=given.kind, seeds=range(given.seeds), effort=given.effort,
+            episodes=given.episodes, device=given.device, say=say,
+        )  # fmt: skip
+    return rows, papertable.report(rows)
+
+
+def _lake(given: argparse.Namespace, say: Callable[[str], object]) -> tuple[Any, str]:
+    rows = reproduce.lake(
+        given.out, seeds=range(given.seeds), effort=given.effort, device=given.device, say=say
+    )
+    return rows, papertable.lake_report(rows)
+
+
+def _sinusoids(given: argparse.Namespace, say: Callable[[str], object]) -> tuple[Any, str]:
+    rows = curves.sinusoids(
+        seeds=range(given.seeds), effort=given.effort, episodes=given.episodes, say=say
+    )
+    return rows, curves.report(rows)
+
+
+EXPERIMENTS = {"omniglot": _omniglot, "lake": _lake, "sinusoids": _sinusoids}
+
+
+def _reproduce(given: argparse.Namespace) -> None:
+    check_count("--seeds", given.seeds)
+    if (given.cells or given.report or given.kind != "tuned") and given.what != "omniglot":
+        raise MinimetaError(f"--cells, --kind and --report are for omniglot, not for {given.what}.")
+    say = (lambda text: None) if given.json else print
+    rows, text = EXPERIMENTS[given.what](given, say)
+    print(json.dumps(rows) if given.json else text)
+
+
+def _speedrun(given: argparse.Namespace) -> None:
+    row = speedrun.run(
+        given.method, device=given.device, effort=given.effort, seed=given.seed,
+        episodes=given.episodes,
+    )  # fmt: skip
+    print(json.dumps(row) if given.json else speedrun.report(row))

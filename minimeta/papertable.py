@@ -1,0 +1,99 @@
+"""The papers' Omniglot table beside ours: twelve cells, with intervals, modes and time.
+
+>>> len(CELLS), cell_name("maml", 5, 1)
+(12, 'maml-5w1s')
+"""
+
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from minimeta.evaluate import half_width
+
+CELLS = [(m, n, k) for m in ("protonet", "relationnet", "maml") for n in (5, 20) for k in (1, 5)]
+# accuracy in % and its interval: the papers, and the best rerun by somebody else (oscarknagg's and
+# PaddleFSL's published results); None where there is none
+PAPER: dict[str, tuple[float, float | None]] = {
+    "protonet-5w1s": (98.8, None), "protonet-5w5s": (99.7, None), "protonet-20w1s": (96.0, None),
+    "protonet-20w5s": (98.9, None), "relationnet-5w1s": (99.6, 0.2), "relationnet-5w5s": (99.8, 0.1),
+    "relationnet-20w1s": (97.6, 0.2), "relationnet-20w5s": (99.1, 0.1), "maml-5w1s": (98.7, 0.4),
+    "maml-5w5s": (99.9, 0.1), "maml-20w1s": (95.8, 0.3), "maml-20w5s": (98.9, 0.2),
+}  # fmt: skip
+RERUN: dict[str, float] = {
+    "protonet-5w1s": 98.3, "protonet-5w5s": 99.4, "protonet-20w1s": 95.8, "protonet-20w5s": 98.6,
+    "relationnet-5w1s": 98.0, "relationnet-5w5s": 99.3, "maml-5w1s": 98.1, "maml-5w5s": 99.8,
+    "maml-20w1s": 91.6, "maml-20w5s": 95.9,
+}  # fmt: skip
+
+
+def cell_name(method: str, ways: int, shots: int) -> str:
+    """Name a column of the table."""
+    return f"{method}-{ways}w{shots}s"
+
+
+def cell_rows(rows: Iterable[dict[str, Any]], cell: str, bn: str | None = None) -> list[Any]:
+    """Return (training, test) of a cell; ``bn`` None: in the network's own mode."""
+    found = []
+    for row in rows:
+        for test in row["tests"]:
+            name = cell_name(row["method"], test["ways"], test["shots"])
+            if name == cell and (test["own"] if bn is None else test["bn"] == bn):
+                found.append((row, test))
+    return found
+
+
+def table(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    """Lay the papers' numbers beside ours, in %; a cell that has not run says so."""
+    lines = []
+    for method, ways, shots in CELLS:
+        cell = cell_name(method, ways, shots)
+        paper, interval = PAPER[cell]
+        line = {
+            "cell": cell, "paper": f"{paper:.1f}" + (f" ± {interval}" if interval else ""),
+            "rerun": f"{RERUN[cell]:.1f}" if cell in RERUN else "",
+        }  # fmt: skip
+        own = cell_rows(rows, cell)
+        line["here"] = _mean([t["mean"] for _, t in own]) if own else "not run"
+        line["support"] = _mean([t["mean"] for _, t in cell_rows(rows, cell, "support")])
+        line["bn"] = ", ".join(dict.fromkeys(t["bn"] for _, t in own))
+        line["seeds"] = str(len(own)) if own else ""
+        if len(own) == 1:
+            line["here"] += f" (± {100 * own[0][1]['ci95']:.2f} over tasks)"
+        seconds = [row["seconds"] for row, _ in own]
+        line["minutes"] = f"{statistics.mean(seconds) / 60:.1f}" if seconds else ""
+        line["steps"] = ", ".join(
+            dict.fromkeys(f"{r['steps']} x {r['meta_batch']}" for r, _ in own)
+        )
+        lines.append(line)
+    return lines
+
+
+def _mean(means: Sequence[float]) -> str:
+    """Write a mean over training seeds in %, with Student's t from two on."""
+    if not means:
+        return ""
+    text = f"{100 * statistics.mean(means):.2f}"
+    return text if len(means) < 2 else f"{text} ± {100 * half_width(means, over='seeds'):.2f}"
+
+
+def report(rows: Sequence[dict[str, Any]]) -> str:
+    """Write the table as text."""
+    lines = table(rows)
+    heads = {
+        "cell": "cell", "paper": "paper, %", "rerun": "rerun, %", "here": "here, %", "bn": "bn",
+        "support": "bn=support, %", "seeds": "seeds", "minutes": "minutes",
+    }  # fmt: skip
+    width = {k: max(len(h), *(len(line[k]) for line in lines)) for k, h in heads.items()}
+    shown = [heads, *lines]
+    return "\n".join("  ".join(line[k].ljust(width[k]) for k in heads).rstrip() for line in shown)
+
+
+def lake_report(rows: Sequence[dict[str, Any]]) -> str:
+    """Write the error rates on Lake's 20 runs, in %."""
+    lines = []
+    for bn in dict.fromkeys(t["bn"] for row in rows for t in row["tests"]):
+        errors = [1 - t["mean"] for row in rows for t in row["tests"] if t["bn"] == bn]
+        lines.append(
+            f"bn={bn}: error {_mean(errors)} % ({len(errors)} seeds, 20 runs of 20 characters)"
+        )
+    return "\n".join(lines)
