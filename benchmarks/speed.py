@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import minimeta as mm
 from benchmarks import plain
@@ -187,12 +188,20 @@ def agree(name: str, candidates: dict[str, tuple[Step, nn.Module]]) -> None:
                 raise AssertionError(f"{name}: {who}'s gradient differs by {error:.1e}")
 
 
+def gflop(step: Step) -> float:
+    """Count the arithmetic of a step's products and convolutions, multiply-adds twice, in 10^9."""
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return counter.get_total_flops() / 1e9
+
+
 def measure(name: str, make: Callable[[torch.dtype], Any], rounds: int) -> dict[str, Any]:
     """Compare gradients, time the candidates in turn, and return the row."""
     agree(name, make(torch.float64))
     candidates = make(torch.float32)
     base = next(iter(candidates))
     steps = {who: step for who, (step, _) in candidates.items()}
+    work = gflop(steps[base])
     seconds = interleaved(steps, rounds=rounds)
     cells = {
         who: {
@@ -208,7 +217,7 @@ def measure(name: str, make: Callable[[torch.dtype], Any], rounds: int) -> dict[
         flush=True,
     )
     return {
-        "row": name, "base": base, "rounds": rounds, "aim": AIMS.get(name),
+        "row": name, "base": base, "rounds": rounds, "gflop": round(work, 4), "aim": AIMS.get(name),
         "aim_compiled": AIMS_COMPILED.get(name), "candidates": cells,
     }  # fmt: skip
 

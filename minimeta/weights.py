@@ -12,6 +12,7 @@ and pass it along.
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from minimeta.ridge import R2D2
 from minimeta.setlearner import SetLearner
 
 FORMAT = "1"
+PRETRAINED = Path(__file__).parent / "pretrained"
 # what a file may ask for by name: nothing else is ever built
 BUILDERS: dict[str, type[nn.Module]] = {
     c.__name__: c
@@ -89,13 +91,39 @@ def save(learner: nn.Module, path: str | Path, *, note: str = "") -> Path:
     return path
 
 
+def pretrained() -> list[str]:
+    """Name the trained learners that come with the package; :func:`load` takes these names.
+
+    >>> all(name.split("-")[1] == "omniglot" for name in pretrained())
+    True
+    """
+    return sorted(path.stem for path in PRETRAINED.glob("*.safetensors"))
+
+
+def card(name: str) -> dict[str, Any]:
+    """Return what is known of a trained learner: data, protocol, results, seed and licence."""
+    path = _named(name).with_suffix(".json")
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf8"))
+    return found
+
+
+def _named(name: str) -> Path:
+    path = PRETRAINED / f"{name}.safetensors"
+    if not path.exists():
+        raise MinimetaError(
+            f"there is no file {name!r} and no trained learner of that name; the names are "
+            f"{', '.join(pretrained())}."
+        )
+    return path
+
+
 def load(path: str | Path, learner: nn.Module | None = None) -> nn.Module:
     """Read a learner, in ``eval()`` mode.
 
     Parameters
     ----------
     path
-        A file written by :func:`save`.
+        A file written by :func:`save`, or one of the names in :func:`pretrained`.
     learner
         A learner of the same shape to load the weights into; needed when its network is not one of
         minimeta's.
@@ -105,6 +133,8 @@ def load(path: str | Path, learner: nn.Module | None = None) -> nn.Module:
     MinimetaError
         If the file is missing, is not a minimeta file, or describes another learner.
     """
+    if isinstance(path, str) and re.fullmatch(r"[\w-]+", path) and not Path(path).exists():
+        path = _named(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

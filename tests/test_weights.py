@@ -117,3 +117,25 @@ def test_a_file_cannot_ask_for_anything_but_minimetas_classes(tmp_path):
     save_file({"w": torch.zeros(1)}, tmp_path / "evil.safetensors", metadata)
     with pytest.raises(MinimetaError, match="which minimeta cannot build"):
         mm.load(tmp_path / "evil.safetensors")
+
+
+def test_an_unknown_name_is_refused_with_the_names_there_are():
+    with pytest.raises(
+        MinimetaError, match="no file 'nonsense' and no trained learner of that name"
+    ):
+        mm.load("nonsense")
+
+
+def test_trained_learners_that_come_along_load_by_name_and_have_their_card():
+    for name in mm.weights.pretrained():
+        learner, card = mm.load(name), mm.weights.card(name)
+        assert card["name"] == name and card["licence"] and card["tests"]
+        ways = card["tests"][0]["ways"]
+        episode = mm.tasks("glyphs", split="test", ways=ways, shots=1, queries=2).at([0])
+        with torch.no_grad():
+            assert learner(episode).shape == (1, 2 * ways, ways)
+
+
+def test_the_wheel_stays_small():
+    folder = mm.weights.PRETRAINED
+    assert sum(p.stat().st_size for p in folder.glob("*.safetensors")) < 2e6

@@ -86,8 +86,8 @@ def speed() -> str:
     if not found:
         return "*Not measured yet.*\n"
     lines = [
-        "| work | peers, ms | minimeta, ms | times faster | at least |",
-        "| --- | --- | --- | --- | --- |",
+        "| work | peers, ms | minimeta, ms | times faster | at least | of the limit, % |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     for row in found["rows"]:
         cells = dict(row["candidates"])
@@ -104,8 +104,37 @@ def speed() -> str:
         if compiled:
             reached &= compiled["ratio"] >= (row.get("aim_compiled") or 0)
         lines.append(
-            f"| {row['row']} | {peers} | {mine} | {ratio}{'' if reached else ', not reached'} | {aim} |"
+            f"| {row['row']} | {peers} | {mine} | {ratio}{'' if reached else ', not reached'} | {aim} | "
+            f"{of_limit(row, found['matmul_gflops'])} |"
         )
+    return "\n".join(lines) + "\n"
+
+
+def of_limit(row: dict[str, Any], limit: float) -> str:
+    """Say how much of the machine's measured matrix-product rate the base and minimeta reach."""
+    if "gflop" not in row:
+        return ""
+    rates = [
+        row["gflop"] / row["candidates"][w]["median_ms"] * 1e3 for w in (row["base"], "minimeta")
+    ]
+    return " / ".join(f"{100 * rate / limit:.0f}" for rate in rates)
+
+
+def footprint() -> str:
+    """Render what installing brings along."""
+    found = read("footprint")
+    if not found:
+        return "*Not measured yet.*\n"
+    lines = [
+        "| package | packages beside torch's | of these built from source |",
+        "| --- | --- | --- |",
+    ]
+    for row in found["beside_torch"]:
+        if "fails" in row:
+            lines.append(f"| {row['package']} | does not install | |")
+        else:
+            built = ", ".join(row["built_from_source"]) or "none"
+            lines.append(f"| {row['package']} | {row['packages']} | {built} |")
     return "\n".join(lines) + "\n"
 
 
@@ -131,7 +160,7 @@ def growth() -> str:
     return "\n".join(lines) + "\n"
 
 
-TABLES = {"results": table, "speed": speed, "growth": growth}
+TABLES = {"results": table, "speed": speed, "growth": growth, "footprint": footprint}
 
 
 def synced(text: str) -> str:
