@@ -1,40 +1,38 @@
-"""ProtoNet on Omniglot, ten minutes of training at most: ``python -m benchmarks.omniglot``.
+"""The papers' Omniglot table: ``python -m benchmarks.omniglot``, with the options of ``minimeta reproduce``.
 
-Vinyals split with rotations as classes, 5-way 1-shot, 600 episodes of 15 queries, weights selected
-on val classes.
+Without options it does what two CPU cores can do in half an hour: Prototypical Networks, one seed, half
+of the steps. With ``--collect`` it only writes down what is finished in the folder.
 """
 
-import torch
+import argparse
+from pathlib import Path
 
-import minimeta as mm
 from benchmarks.common import write
+from minimeta import papertable, reproduce
 
-STEPS, WAYS, QUERIES, LR = 3000, 30, 3, 2e-3
+FOLDER = Path("runs/reproduce")
 
 
-def main(seed: int = 0) -> None:
-    """Train, test and write ``results/omniglot_protonet.json``."""
-    train = mm.tasks("omniglot", split="train", ways=WAYS, shots=1, queries=QUERIES)
-    val = mm.tasks("omniglot", split="val", ways=5, shots=1, queries=15)
-    test = mm.tasks("omniglot", split="test", ways=5, shots=1, queries=15)
-    torch.manual_seed(seed)
-    learner = mm.ProtoNet(mm.Conv4())
-    optimizer = torch.optim.Adam(learner.parameters(), lr=LR)
-    record = mm.meta_train(
-        learner, train, steps=STEPS, meta_batch=1, optimizer=optimizer,
-        schedule=torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS),
-        val_tasks=val, val_every=500, val_episodes=200, seed=seed,
-    )  # fmt: skip
-    print(record)
-    rows = []
-    for bn in ("batch", "support"):
-        result = mm.meta_test(learner, test, episodes=600, bn=bn)
-        print(result, flush=True)
-        rows.append(
-            {"training_s": round(record.seconds, 1), "training_seed": seed, **result.to_json()}
-        )
-    write("omniglot_protonet", "python -m benchmarks.omniglot", rows)
+def main(
+    cells: tuple[str, ...] = ("protonet-5w1s",), seeds: int = 1, effort: float = 0.5,
+    device: str = "cpu", folder: Path = FOLDER, collect: bool = False,
+) -> None:  # fmt: skip
+    """Train, test and write ``results/omniglot.json``: what this run and the runs before it finished."""
+    if not collect:
+        reproduce.omniglot(folder, cells=cells, seeds=range(seeds), effort=effort, device=device)
+    rows = reproduce.collect(folder)
+    print(papertable.report(rows))
+    write("omniglot", "minimeta reproduce omniglot", rows)
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cells", default="protonet-5w1s", help="names, with commas between")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--effort", type=float, default=0.5)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--folder", type=Path, default=FOLDER)
+    parser.add_argument("--collect", action="store_true")
+    given = parser.parse_args()
+    cells = tuple(c for c in given.cells.split(",") if c)
+    main(cells, given.seeds, given.effort, given.device, given.folder, given.collect)

@@ -64,8 +64,13 @@ def table(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
         line["steps"] = ", ".join(
             dict.fromkeys(f"{r['steps']} x {r['meta_batch']}" for r, _ in own)
         )
+        line["device"] = ", ".join(dict.fromkeys(_where(row) for row, _ in own))
         lines.append(line)
     return lines
+
+
+def _where(row: dict[str, Any]) -> str:
+    return f"CPU ({row['threads']} threads)" if row["device"] == "cpu" else str(row["device"])
 
 
 def _mean(means: Sequence[float]) -> str:

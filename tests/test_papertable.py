@@ -8,7 +8,7 @@ from minimeta.papertable import CELLS, PAPER, RERUN, cell_name, lake_report, rep
 
 def row(seed, mean, bn="batch", own=True, **changed):
     test = dict(ways=5, shots=1, bn=bn, own=own, mean=mean, ci95=0.002, episodes=1000)
-    return {"method": "maml", "seed": seed, "seconds": 90.0, "steps": 9, "meta_batch": 4,
+    return {"method": "maml", "seed": seed, "seconds": 90.0, "device": "cpu", "threads": 2, "steps": 9, "meta_batch": 4,
             "tests": [test | changed]}  # fmt: skip
 
 

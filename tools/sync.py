@@ -17,6 +17,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from minimeta import papertable
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [
     ROOT / "README.md", ROOT / "CITATION.cff", ROOT / "_config.yml",
@@ -50,13 +52,13 @@ def table() -> str:
             rows.append((
                 f"{name}, {what}, {seconds:.0f} s of training (median), bn=batch, {len(mine)} seeds", text, "glyphs",
             ))  # fmt: skip
-    if omniglot := read("omniglot_protonet"):
-        row = next(r for r in omniglot if r["bn"] == "batch" and r["tasks"] == "omniglot/test")
-        minutes = row["training_s"] / 60
-        rows.append((
-            f"ProtoNet, Omniglot (Vinyals split), 5-way 1-shot, {minutes:.1f} min of training, bn=batch, 1 seed",
-            percent(row), "omniglot",
-        ))  # fmt: skip
+    for line in papertable.table(read("omniglot") or []):
+        if line["seeds"] and "5w1s" in line["cell"]:
+            seeds = "1 seed" if line["seeds"] == "1" else f"{line['seeds']} seeds"
+            rows.append((
+                f"{line['cell']}, Omniglot (Vinyals split), {line['minutes']} min of training, bn={line['bn']}, {seeds}",
+                f"{line['here']} %", "omniglot",
+            ))  # fmt: skip
     if sinusoids := read("sinusoids"):
         ratio, spread = sinusoids["ratio_mean"], sinusoids["ratio_ci95_over_seeds"]
         rows.append((
@@ -78,6 +80,50 @@ def table() -> str:
         ))  # fmt: skip
     lines = ["| what | measured | `python -m benchmarks.` |", "| --- | --- | --- |"]
     return "\n".join(lines + [f"| {a} | {b} | `{c}` |" for a, b, c in rows]) + "\n"
+
+
+def omniglot() -> str:
+    """Render the papers' Omniglot table beside ours."""
+    rows = read("omniglot") or []
+    lines = [
+        "| cell | paper, % | best rerun, % | here, % | bn | bn=support, % | seeds | steps x tasks | minutes, on |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for line in papertable.table(rows):
+        minutes = f"{line['minutes']}, {line['device']}" if line["minutes"] else ""
+        cells = ("cell", "paper", "rerun", "here", "bn", "support", "seeds", "steps")
+        lines.append("| " + " | ".join([*(line[c] for c in cells), minutes]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def curves() -> str:
+    """Render error against gradient steps."""
+    rows = read("curves")
+    if not rows:
+        return "*Not measured yet.*\n"
+    shown = (0, 1, 2, 5, 10)
+    lines = [
+        "| K | start | " + " | ".join(f"{j} steps" for j in shown) + " |",
+        "| --- " * (len(shown) + 2) + "|",
+    ]
+    for shots, method in dict.fromkeys((r["shots"], r["method"]) for r in rows):
+        mine = {r["inner_steps"]: r for r in rows if (r["shots"], r["method"]) == (shots, method)}
+        cells = [f"{mine[j]['mse']:.3f} ± {mine[j]['ci95_over_seeds']:.3f}" for j in shown]
+        lines.append(f"| {shots} | {method} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def weights() -> str:
+    """Render the trained learners that come with the package."""
+    lines = ["| name | trained on | test, % | seed |", "| --- | --- | --- | --- |"]
+    for path in sorted((ROOT / "minimeta" / "pretrained").glob("*.json")):
+        card = json.loads(path.read_text(encoding="utf8"))
+        test, how = card["tests"][0], card["training"]
+        lines.append(
+            f"| `{card['name']}` | {how['steps']} steps of {how['meta_batch']} tasks, {how['ways']}-way "
+            f"{how['shots']}-shot | {percent(test)} (bn={test['bn']}) | {how['seed']} |"
+        )
+    return "\n".join(lines) + "\n"
 
 
 def speed() -> str:
@@ -160,7 +206,15 @@ def growth() -> str:
     return "\n".join(lines) + "\n"
 
 
-TABLES = {"results": table, "speed": speed, "growth": growth, "footprint": footprint}
+TABLES = {
+    "results": table,
+    "speed": speed,
+    "growth": growth,
+    "footprint": footprint,
+    "omniglot": omniglot,
+    "curves": curves,
+    "weights": weights,
+}
 
 
 def synced(text: str) -> str:

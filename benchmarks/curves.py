@@ -1,0 +1,15 @@
+"""Error against gradient steps on sinusoids: ``python -m benchmarks.curves``, about ten minutes."""
+
+from benchmarks.common import write
+from minimeta import curves
+
+
+def main(seeds: int = 3, effort: float = 1.0) -> None:
+    """Measure ``minimeta reproduce sinusoids`` and write ``results/curves.json``."""
+    rows = curves.sinusoids(seeds=range(seeds), effort=effort)
+    print(curves.report(rows))
+    write("curves", "minimeta reproduce sinusoids", rows)
+
+
+if __name__ == "__main__":
+    main()
