@@ -92,7 +92,7 @@ def save(learner: nn.Module, path: str | Path, *, note: str = "") -> Path:
 
 
 def pretrained() -> list[str]:
-    """Name the trained learners that come with the package; :func:`load` takes these names.
+    """Name the trained learners that come with the package; :func:`minimeta.load` takes these names.
 
     >>> all(name.split("-")[1] == "omniglot" for name in pretrained())
     True
@@ -123,7 +123,7 @@ def load(path: str | Path, learner: nn.Module | None = None) -> nn.Module:
     Parameters
     ----------
     path
-        A file written by :func:`save`, or one of the names in :func:`pretrained`.
+        A file written by :func:`save`, or one of the names in :func:`minimeta.weights.pretrained`.
     learner
         A learner of the same shape to load the weights into; needed when its network is not one of
         minimeta's.
