@@ -6,6 +6,7 @@ from benchmarks import (
     growth,
     meta_gradients,
     omniglot,
+    reading,
     sampling,
     sinusoids,
     speed,
@@ -13,7 +14,7 @@ from benchmarks import (
 from minimeta.errors import MinimetaError
 
 for benchmark in (
-    meta_gradients, sampling, speed, growth, footprint, glyphs, sinusoids, omniglot,
+    meta_gradients, sampling, speed, growth, footprint, glyphs, reading, sinusoids, omniglot,
 ):  # fmt: skip
     print(f"\n== {benchmark.__name__}", flush=True)
     try:
