@@ -138,9 +138,9 @@ def meta_train(
         return []
 
     steady = not hasattr(learner, "begin_step")
-    record_step = recorder(device) if capture is not False and steady else None
-    gradient = Captured(differentiate, record_step)
-    outer_step = Captured(move, record_step if recordable(optimizer) else None)
+    recording = recorder(device) if capture is not False and steady else None
+    gradient = Captured(differentiate, recording)
+    outer_step = Captured(move, recording if recordable(optimizer) else None)
     with _interruptible() as interrupted:
         for step in range(done, steps):
             if not steady:

@@ -38,6 +38,21 @@ class Replay:
             self.work()
 
 
+class Pretend:
+    """A recorder for want of a GPU."""
+
+    def __init__(self):
+        self.warmed, self.recorded = 0, 0
+
+    def warm_up(self, work):
+        self.warmed += 1
+        return work()
+
+    def record(self, work):
+        self.recorded += 1
+        return Replay(work)
+
+
 LEARNERS = {
     "ProtoNet": lambda: mm.ProtoNet(mm.Conv4(filters=4)),
     "ProtoNet, running": lambda: mm.ProtoNet(mm.Conv4(filters=4, bn="running"), shared_pass=True),
@@ -62,12 +77,10 @@ def test_replaying_gives_the_weights_of_the_plain_loop(name, monkeypatch):
     tasks = mm.tasks("glyphs", ways=3, shots=1, queries=2)
     settings = dict(steps=WARM_UP + 3, meta_batch=2, lr=0.01, clip=1.0, seed=5, progress=False)
     expected = mm.meta_train(plain, tasks, **settings)
-    replays = []
-    monkeypatch.setattr(
-        "minimeta.train.recorder", lambda device: lambda work: replays.append(work) or Replay(work)
-    )
+    pretend = Pretend()
+    monkeypatch.setattr("minimeta.train.recorder", lambda device: pretend)
     record = mm.meta_train(twin, tasks, **settings)
-    assert replays  # it was recorded
+    assert (pretend.warmed, pretend.recorded) == (WARM_UP, 1)
     assert record.losses == expected.losses
     for a, b in zip(plain.state_dict().values(), twin.state_dict().values(), strict=True):
         assert torch.equal(a, b)
@@ -76,16 +89,17 @@ def test_replaying_gives_the_weights_of_the_plain_loop(name, monkeypatch):
 def test_work_that_looks_at_values_goes_on_unrecorded_and_says_so():
     x = torch.ones(())
 
-    def record(work):
-        with DeviceOnly():
-            work()
+    class Strict(Pretend):
+        def record(self, work):
+            with DeviceOnly():
+                work()
 
-    step = Captured(lambda: [x * float(x)], record)
+    step = Captured(lambda: [x * float(x)], Strict())
     for _ in range(WARM_UP):
         step()
     with pytest.warns(UserWarning, match="cannot be recorded"):
         assert step()[0] == 1
-    assert step()[0] == 1 and step.record is None
+    assert step()[0] == 1 and step.recorder is None
 
 
 def test_a_learner_that_changes_its_step_is_not_recorded(monkeypatch):
