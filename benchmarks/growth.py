@@ -82,7 +82,7 @@ def main() -> None:
     rows += [
         {"curve": "memory", **measure(who, tasks=tasks, steps=MEMORY["steps"])}
         for who in ("minimeta", "learn2learn")
-        for tasks in (4, MEMORY["tasks"])
+        for tasks in (4, 8, MEMORY["tasks"])
     ]
     write("growth", "python -m benchmarks.growth", rows)
 
