@@ -38,7 +38,7 @@ KERNEL = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-PLACEHOLDER = re.compile(r"\{\{([\w(][^{}]*)\}\}")
+PLACEHOLDER = re.compile(r"\{\{([\w(\[-][^{}]*)\}\}")
 FORMAT = re.compile(r"(?P<value>.+?)(?::(?P<format>[<>^+]?[\d,]*(?:\.\d+)?[a-z%]?))?")
 CELL = re.compile(
     r"^(?P<head>```\{code-cell\}\n(?:---\n.*?^---\n|(?::[^\n]*\n)+)?\n?)(?P<code>.*?)^```$",
