@@ -22,11 +22,15 @@ def gap(*, mean=True, sign=1, scaled=True, centre=False, power=2, stable=True):
 
 
 def tester(*, labels=True, exact=False, orders="one"):
+    g = torch.Generator().manual_seed(0)
+
     def wrong(learner, episode):
         size = episode.support_x.shape[1]
         order = torch.arange(size)
         if orders == "swap the first two":
             order[:2] = torch.tensor([1, 0])
+        elif orders == "random":
+            order = torch.randperm(size, generator=g)
         else:
             order = order.flip(0)
         y = episode.support_y[:, order] if labels else episode.support_y
@@ -111,6 +115,8 @@ WRONG = {
         (tester(labels=False), "move together"),
         (tester(exact=True), "up to rounding"),
         (tester(orders="swap the first two"), "last example alone passes"),
+        (tester(orders="turned round"), "middle example alone passes"),
+        (tester(orders="random"), "passes the test"),
         (lambda learner, episode: learner(episode), "return True or False"),
     ],
     "ridge_attention": [
