@@ -33,6 +33,15 @@ def two_steps(answer: Any) -> str:
     expect(
         not close(got, -6.4, 1e-4), "that is the slope after *one* step, without the chain rule."
     )
+    expect(
+        not close(got, -2.56, 1e-4),
+        "that is the distance theta_2 - 5; the slope there is a times it.",
+    )
+    expect(
+        not close(got, -1.6384, 1e-4),
+        "the chain rule's two factors are there; the last slope is a times the distance.",
+    )
+    expect(close(got, right, 1e-4) or not close(got, right, 3e-3), "give four decimals.")
     expect(close(got, right, 1e-4), f"{got:g} is not it; first find theta_1 and theta_2.")
     return "0.8 four times, and the slope -8."
 
@@ -62,7 +71,7 @@ def reptile_start(answer: Callable[..., Any]) -> str:
         )
         expect(
             not close(got, _rest(a, c)),
-            "that is joint training, Reptile's start for one step; k is missing.",
+            "that is joint training, Reptile's start for one step; k is missing, or cancels.",
         )
         expect(
             not close(got, _rest((1 - alpha * a) ** k, c)),
@@ -155,18 +164,32 @@ def exact(answer: Any) -> str:
 
 
 class _Counted(torch.autograd.Function):
-    """The identity; counts how often it is differentiated."""
+    """The identity; counts how often it is differentiated, also under the transforms of torch.func."""
 
     passes = 0
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
+    def forward(x: Tensor) -> Tensor:
         return x.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        pass
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:
         _Counted.passes += 1
         return _Counted.apply(g)
+
+    @staticmethod
+    def jvp(ctx: Any, v: Tensor) -> Tensor:
+        _Counted.passes += 1
+        return v.clone()
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, x: Tensor) -> Any:
+        _Counted.passes += info.batch_size  # a whole Hessian at once is as many passes
+        return _Counted.apply(x), in_dims[0]
 
 
 @check
@@ -188,7 +211,16 @@ def hessian_vector(answer: Callable[..., Any]) -> str:
 
         h = torch.autograd.functional.hessian(loss, theta)
         _Counted.passes = 0
-        got = tensor(call(answer, loss, theta.clone(), v.clone()), (dim,))
+        try:
+            result = call(answer, loss, theta.clone(), v.clone())
+        except Hint as hint:
+            expect(
+                "does not require grad" not in str(hint),
+                "autograd cannot differentiate it: theta must require a gradient, and the first gradient "
+                "must remember how it depends on theta.",
+            )
+            raise
+        got = tensor(result, (dim,))
         passes = _Counted.passes
         right, point = h @ v, theta.clone().requires_grad_()
         slope = torch.autograd.grad(loss(point), point)[0]
@@ -248,10 +280,10 @@ def gradient_is_right(answer: Callable[..., Any]) -> str:
         (1.0, True, lambda g: -g, "it lets a gradient with the wrong sign pass."),
         (1.0, True, lambda g: one_wrong * g,
          "it lets a gradient pass of which one entry is off by a thousandth."),
-        (1e-8, True, lambda g: 2 * g,
+        (1e-12, True, lambda g: 2 * g,
          "in units where the gradient is tiny it lets twice the gradient pass; make the error relative."),
     ]  # fmt: skip
-    for scale in (1.0, 1e-8, 1e6):
+    for scale in (1.0, 1e-12, 1e6):
         value, gradient = maker(scale)
         verdict = call(answer, value, gradient, theta.clone())
         expect(isinstance(verdict, bool | Tensor), "return True or False.")

@@ -32,6 +32,14 @@ def whole(loss, theta, v):
     return torch.autograd.functional.hessian(loss, theta) @ v
 
 
+def at_once(loss, theta, v):
+    return torch.func.jacrev(torch.func.grad(loss))(theta) @ v
+
+
+def forgetful(loss, theta, v):
+    return torch.autograd.grad(gradient(loss, theta) @ v, theta)[0]
+
+
 def ones(loss, theta, v):
     return whole(loss, theta, torch.ones_like(v))
 
@@ -40,7 +48,8 @@ def diagonal(loss, theta, v):
     return torch.diagonal(torch.autograd.functional.hessian(loss, theta)) * v
 
 
-def tester(*, eps=1e-5, relative=True, tolerance=1e-6, central=True, entries=5, by_size=False):
+def tester(*, eps=1e-5, relative=True, tolerance=1e-6, central=True, entries=5, by_size=False,
+           allclose=False):  # fmt: skip
     def wrong(f, gradient, theta):
         expected = torch.zeros_like(theta)
         got = gradient(theta)
@@ -52,6 +61,8 @@ def tester(*, eps=1e-5, relative=True, tolerance=1e-6, central=True, entries=5, 
         if by_size:
             return bool((got.norm() - expected.norm()).abs() <= 1e-6 * expected.norm())
         got[entries:] = 0
+        if allclose:  # its default atol
+            return torch.allclose(got, expected, rtol=tolerance)
         scale = expected.norm() if relative else 1.0
         return bool((got - expected).norm() <= tolerance * scale)
 
@@ -65,6 +76,9 @@ WRONG = {
         (-4.096, "there are four"),
         (-8, "before any step"),
         (-6.4, "after \\*one\\* step"),
+        (-2.56, "the distance"),
+        (-1.6384, "a times the distance"),
+        (-3.28, "four decimals"),
         (1.0, "is not it"),
     ],
     "reptile_start": [
@@ -100,6 +114,9 @@ WRONG = {
         (diagonal, "only the diagonal"),
         (ones, "v was not used"),
         (whole, "build the whole Hessian"),
+        (at_once, "build the whole Hessian"),
+        (forgetful, "must remember"),
+        (lambda loss, theta, v: torch.autograd.grad(loss(theta), theta)[0], "must require"),
         (lambda loss, theta, v: -v, "not the Hessian times v"),
     ],
     "gradient_is_right": [
@@ -109,6 +126,7 @@ WRONG = {
         (tester(relative=False, tolerance=1.0), "FOMAML|twice"),
         (tester(central=False), "rejects a right gradient"),
         (tester(eps=1e-12), "rejects a right gradient"),
+        (tester(allclose=True), "make the error relative"),
         (tester(entries=3), "off by a thousandth"),
         (tester(by_size=True), "wrong sign"),
         (lambda f, gradient, theta: "yes", "return True or False"),
