@@ -234,9 +234,10 @@ def position_test(answer: Callable[..., Any]) -> str:
     Not yet: it lets the learner through that answers by the position of the query.
     """
     g = torch.Generator().manual_seed(3)
-    labels = torch.arange(3).repeat_interleave(2).expand(4, -1)
-    centre = 3 * torch.randn(4, 3, 5, generator=g)
-    sets = [centre.repeat_interleave(2, 1) + torch.randn(4, 6, 5, generator=g) for _ in range(2)]
+    shots = 5  # so many that their sum depends, by rounding, on their order
+    labels = torch.arange(3).repeat_interleave(shots).expand(4, -1)
+    centre = 3 * torch.randn(4, 3, 5, generator=g).repeat_interleave(shots, 1)
+    sets = [centre + torch.randn(4, 3 * shots, 5, generator=g) for _ in range(2)]
     episode = Episode(sets[0], labels, sets[1], labels.clone())
     cases: list[tuple[Any, bool, str]] = [
         (ProtoNet(nn.Identity()), False, "it accuses a Prototypical Network, which reads no positions. Permute "

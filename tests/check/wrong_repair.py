@@ -140,6 +140,7 @@ WRONG = {
         (positions(query=False), "position of the query"),
         (positions(back=False), "accuses a Prototypical"),
         (positions(labels=False), "accuses a Prototypical"),
+        (positions(tolerance=0.0), "allow for rounding"),
         (lambda learner, episode: learner(episode), "True or False"),
     ],
 }
