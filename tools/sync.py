@@ -18,6 +18,7 @@ from statistics import median
 from typing import Any
 
 from minimeta import papertable
+from minimeta.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [
@@ -94,6 +95,22 @@ def omniglot() -> str:
         cells = ("cell", "paper", "rerun", "here", "bn", "support", "seeds", "steps")
         lines.append("| " + " | ".join([*(line[c] for c in cells), minutes]) + " |")
     return "\n".join(lines) + "\n"
+
+
+def shortfall() -> str:
+    """Say of every cell below its floor how much training it had, and whether it was still improving."""
+    rows, lines = read("omniglot") or [], []
+    for cell, floor in papertable.FLOOR.items():
+        for row, test in papertable.cell_rows(rows, cell):
+            if floor is not None and 100 * test["mean"] < floor:
+                kind = PRESETS[row["preset"].removesuffix("-tuned")]
+                seen, theirs = row["steps"] * row["meta_batch"], kind.steps * kind.meta_batch
+                looks = ", ".join(f"{100 * mean:.1f}" for _, mean in row["val"])
+                lines.append(
+                    f"- **{cell}**, seed {row['seed']}: {100 * test['mean']:.1f} %, floor {floor:.1f} %. It saw {seen:,} "
+                    f"training tasks; the paper's training sees {theirs:,}. On val classes, look by look: {looks} %."
+                )
+    return "\n".join(lines or ["Every cell that has run is above its floor."]) + "\n"
 
 
 def curves() -> str:
@@ -212,6 +229,7 @@ TABLES = {
     "growth": growth,
     "footprint": footprint,
     "omniglot": omniglot,
+    "shortfall": shortfall,
     "curves": curves,
     "weights": weights,
 }
