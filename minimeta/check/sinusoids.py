@@ -153,15 +153,19 @@ def _curve_data(seed: int) -> tuple[Params, tuple[Tensor, ...]]:
 
 
 def _curve(
-    theta: Params, sets: tuple[Tensor, ...], alpha: float, steps: int, *, summed: bool = False
-) -> list[float]:
+    theta: Params, sets: tuple[Tensor, ...], alpha: float, steps: int, *, summed: bool = False,
+    piled: bool = False,
+) -> list[float]:  # fmt: skip
     x, y, new_x, new_y = sets
     params = {n: p.clone().requires_grad_() for n, p in theta.items()}
-    errors = []
+    errors, before = [], [torch.zeros_like(p) for p in theta.values()]
     for _ in range(steps + 1):
         errors.append(F.mse_loss(_forward(params, new_x), new_y).item())
         loss = F.mse_loss(_forward(params, x), y, reduction="sum" if summed else "mean")
         grads = torch.autograd.grad(loss, tuple(params.values()))
+        if piled:  # as .grad does when nobody sets it to zero
+            before = [g + b for g, b in zip(grads, before, strict=True)]
+            grads = tuple(before)
         params = {
             n: (p - alpha * g).detach().requires_grad_()
             for (n, p), g in zip(params.items(), grads, strict=True)
@@ -204,6 +208,10 @@ def error_curve(answer: Callable[..., Any]) -> str:
         expect(
             not close(got, _curve(theta, sets, alpha, steps, summed=True)),
             "the steps are taken on the sum of the squares; take the mean.",
+        )
+        expect(
+            not close(got, _curve(theta, sets, alpha, steps, piled=True)),
+            "each step also repeats the gradients of the steps before: .grad adds up until it is set to zero.",
         )
         expect(not close(got, [got[0]] * (steps + 1)), "the error never changes: nothing adapts.")
         expect(
@@ -306,8 +314,8 @@ def _rated_episode() -> Episode:
 def rated_loss(answer: Callable[..., Any]) -> str:
     """The outer loss of Meta-SGD, with its gradients by the start and the rates.
 
-    >>> rated_loss(lambda forward, theta, rates, episode: torch.tensor(0.0))
-    Not yet: the loss is 0.0000, and 1.6617 was expected.
+    >>> rated_loss(lambda forward, theta, rates, episode: torch.zeros(2))
+    Not yet: the loss has shape (2,), and () was expected.
     """
     episode = _rated_episode()
     theta = {n: p.requires_grad_() for n, p in _weights([1, 4, 1], 0).items()}
@@ -335,6 +343,14 @@ def rated_loss(answer: Callable[..., Any]) -> str:
     expect(
         not close(got, smaller.detach()),
         "the steps are a third of their length: the support loss is a mean over the three tasks.",
+    )
+    alike = _step(params, *sets, rates)
+    alike = {n: theta[n] + len(episode) * (p - theta[n]).mean(0) for n, p in alike.items()}
+    alike = {n: p.expand(len(episode), *p.shape) for n, p in alike.items()}
+    shared = F.mse_loss(_forward(alike, episode.query_x), episode.query_y)  # type: ignore[arg-type]
+    expect(
+        not close(got, shared.detach()),
+        "every task takes the same step: the gradient is by the shared theta, not by each task's own copy.",
     )
     uphill = outer({n: -r for n, r in rates.items()})
     expect(not close(got, uphill.detach()), "the step goes uphill.")

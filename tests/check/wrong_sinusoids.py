@@ -59,6 +59,18 @@ def no_step(forward, theta, x, y, new_x, new_y, alpha, steps):
     return [F.mse_loss(forward(theta, new_x), new_y).item()] * (steps + 1)
 
 
+def piled(forward, theta, x, y, new_x, new_y, alpha, steps):
+    params = {n: p.clone().requires_grad_() for n, p in theta.items()}
+    errors = []
+    for _ in range(steps + 1):
+        errors.append(F.mse_loss(forward(params, new_x), new_y).item())
+        F.mse_loss(forward(params, x), y).backward()
+        with torch.no_grad():
+            for p in params.values():
+                p -= alpha * p.grad
+    return errors
+
+
 def half_steps(forward, theta, x, y, new_x, new_y, alpha, steps):
     return curve()(forward, theta, x, y, new_x, new_y, alpha / 2, steps)
 
@@ -97,6 +109,17 @@ def rated(*, over="tasks", second=True, on="query", sign=-1, step=True, frozen=F
         return F.mse_loss(forward(params, x), y)
 
     return wrong
+
+
+def one_step_for_all(forward, theta, rates, episode):
+    def spread(params):
+        return {n: p.expand(len(episode), *p.shape) for n, p in params.items()}
+
+    error = forward(spread(theta), episode.support_x) - episode.support_y
+    loss = error.square().mean((1, 2)).sum()
+    grads = torch.autograd.grad(loss, tuple(theta.values()), create_graph=True)
+    adapted = {n: p - rates[n] * g for (n, p), g in zip(theta.items(), grads, strict=True)}
+    return F.mse_loss(forward(spread(adapted), episode.query_x), episode.query_y)
 
 
 MEAN = 2 / torch.pi
@@ -138,6 +161,7 @@ WRONG = {
         (curve(extra=1), "steps \\+ 1 were expected"),
         (curve(write=True), "theta has changed"),
         (no_step, "never changes"),
+        (piled, "until it is set to zero"),
         (half_steps, "after one step differs"),
         (lambda *a: 3.0, "a list of numbers"),
     ],
@@ -159,6 +183,7 @@ WRONG = {
         (rated(step=False), "before the step"),
         (rated(sign=1), "uphill"),
         (rated(frozen=True), "gradient by the rates is not"),
+        (one_step_for_all, "takes the same step"),
         (lambda forward, theta, rates, episode: torch.tensor(3.0), "was expected"),
     ],
 }
