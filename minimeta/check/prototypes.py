@@ -51,6 +51,10 @@ def last_layer(answer: Callable[..., Any]) -> str:
             continue
         norms = c.square().sum(1)
         expect(
+            not close(got, (-_squared(z, c) / 2).softmax(1), 1e-4),
+            "the nearest class is right, but every score is half of what it should be.",
+        )
+        expect(
             close(w - w[0], 2 * (c - c[0]), 1e-4) or not close(b - b[0], norms[0] - norms, 1e-4),
             "the bias is right; the weights come from the cross term of the square, with its factor.",
         )
@@ -118,6 +122,10 @@ def temperature(answer: Callable[..., Any]) -> str:
             continue
         expect(
             not close(tau, 2 * right), "the two cosines differ by 2, so the exponent holds 2 tau."
+        )
+        expect(
+            not close(tau, 0.5 * math.log(p / (1 - p))),
+            "it does not depend on the number of ways; every other class takes its share.",
         )
         expect(
             not close(tau, 0.5 * math.log(ways * p / (1 - p))),

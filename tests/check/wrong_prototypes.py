@@ -90,6 +90,7 @@ WRONG = {
         (layer(weight=-2, bias=0.3), "weights have the wrong sign"),
         (layer(power=0.5), "squared\\* length"),
         (layer(turned=True), "should map"),
+        (layer(weight=1, bias=-0.5), "every score is half"),
         (layer(weight=3, bias=0.3), "not those of the squared distances"),
         (lambda c: (2 * c, -c.square().sum(1)), "not an nn.Linear"),
     ],
@@ -105,6 +106,7 @@ WRONG = {
         (lambda ways, p: 0.5 * math.log(ways * p / (1 - p)), "N - 1 \\*other\\*"),
         (lambda ways, p: 0.5 * math.log(p / (1 - p) / (ways - 1)), "wrong side"),
         (lambda ways, p: 2 / math.log(ratio(ways, p)), "inverse"),
+        (lambda ways, p: 0.5 * math.log(p / (1 - p)), "does not depend on the number of ways"),
         (lambda ways, p: 1.0, "has the ceiling 0.6488"),
     ],
     "classify_or_reject": [
