@@ -1,6 +1,7 @@
 """Run every benchmark: ``python -m benchmarks`` (``make bench``). About an hour on two CPU cores."""
 
 from benchmarks import (
+    cheaper,
     footprint,
     glyphs,
     growth,
@@ -13,7 +14,8 @@ from benchmarks import (
 from minimeta.errors import MinimetaError
 
 for benchmark in (
-    meta_gradients, sampling, speed, growth, footprint, glyphs, sinusoids, omniglot,
+    meta_gradients, sampling, speed, growth, footprint, glyphs, cheaper, sinusoids,
+    omniglot,
 ):  # fmt: skip
     print(f"\n== {benchmark.__name__}", flush=True)
     try:
