@@ -21,7 +21,10 @@ def reptile_pull(answer: Any) -> str:
     Not yet: the direction is theta - phi, and phi is the smaller one: 4 - 1 is positive.
     """
     got = number(answer)
-    expect(not close(got, -3.0), "the sign: the loss pulls theta to phi, so its gradient is theta - phi.")
+    expect(
+        not close(got, -3.0),
+        "the sign: the loss pulls theta to phi, so its gradient is theta - phi.",
+    )
     expect(
         not close(got, -6.0),
         "the direction is theta - phi, and phi is the smaller one: 4 - 1 is positive.",
@@ -29,9 +32,13 @@ def reptile_pull(answer: Any) -> str:
     expect(not close(got, 1.0), "that is phi itself; the direction is theta - phi.")
     expect(not close(got, 2.0), "that is after one step; take a second one, from phi_1 = 2.")
     expect(not close(got, 4.0), "the second slope is taken at phi_1 = 2, not at theta again.")
-    expect(not close(got, 6.0), "theta - phi is the sum of rate times slope; the rate 0.5 is missing.")
+    expect(
+        not close(got, 6.0), "theta - phi is the sum of rate times slope; the rate 0.5 is missing."
+    )
     expect(not close(got, 4.5), "that is the surrogate loss; its gradient is asked for.")
-    expect(close(got, 3.0), f"{got:g} is not theta - phi after two steps; the first ends at phi_1 = 2.")
+    expect(
+        close(got, 3.0), f"{got:g} is not theta - phi after two steps; the first ends at phi_1 = 2."
+    )
     return "4 -> 2 -> 1, so theta - phi = 3."
 
 
@@ -56,9 +63,18 @@ def surrogate(answer: Callable[..., Any]) -> str:
         (got,) = torch.autograd.grad(loss, theta, allow_unused=True)
         expect(got is not None, "theta must stay in the graph; only phi is a constant.")
         right = (theta - phi).detach()
-        expect(not close(got, 0.5 * right), "the gradient flows into phi too; hold phi constant (detach).")
-        expect(not close(got, 2 * right), "the factor 1/2 is missing: this gradient is 2 (theta - phi).")
-        expect(not close(got, -right), "the sign is wrong; did the gradient reach phi instead of theta?")
+        expect(
+            not close(got, 0.5 * right),
+            "the gradient flows into phi too; hold phi constant (detach).",
+        )
+        expect(
+            not close(got, 2 * right),
+            "the factor 1/2 is missing: this gradient is 2 (theta - phi).",
+        )
+        expect(
+            not close(got, -right),
+            "the sign is wrong; did the gradient reach phi instead of theta?",
+        )
         expect(
             not close(got, -0.5 * right),
             "phi is in the graph and theta is not; it must be the other way round.",
@@ -92,7 +108,10 @@ def prototype_head(answer: Callable[..., Any]) -> str:
             not close(weight, c),
             "the weight needs a factor 2: -|z - c|^2 = 2 c·z - |c|^2 - |z|^2.",
         )
-        expect(not close(weight, -2 * c), "the sign of the weight is wrong: the nearest class scores highest.")
+        expect(
+            not close(weight, -2 * c),
+            "the sign of the weight is wrong: the nearest class scores highest.",
+        )
         expect(close(weight, 2 * c), "the weight is not 2 c.")
         square = c.square().sum(1)
         expect(not close(bias, square), "the sign of the bias is wrong: it is -|c|^2.")
@@ -158,8 +177,14 @@ def head_floor(answer: Callable[..., Any]) -> str:
         for wrong, hint in (
             (right * n, "that is the sum of squares; divide by the number of entries."),
             (float(s[d:].sum()) / n, "square the singular values."),
-            (float(s[:d].square().sum()) / n, "that is what the d directions hold; ask for the rest."),
-            (float(s[d + 1 :].square().sum()) / n, "one singular value too few: d of them are taken away."),
+            (
+                float(s[:d].square().sum()) / n,
+                "that is what the d directions hold; ask for the rest.",
+            ),
+            (
+                float(s[d + 1 :].square().sum()) / n,
+                "one singular value too few: d of them are taken away.",
+            ),
             (float(s[d:].square().mean()) if d < len(s) else -1.0, "divide by all entries of Y."),
         ):
             expect(not close(got, wrong), hint)
@@ -196,11 +221,15 @@ def _specimen(
 ) -> Callable[..., Tensor]:  # fmt: skip
     """A right meta-loss, or one with a fault."""
 
-    def meta_loss(network: nn.Module, episode: Episode, inner_lr: float, inner_steps: int) -> Tensor:
+    def meta_loss(
+        network: nn.Module, episode: Episode, inner_lr: float, inner_steps: int
+    ) -> Tensor:
         losses = []
         assert episode.query_y is not None
-        theta = dict(network.named_parameters())
-        sets = zip(episode.support_x, episode.support_y, episode.query_x, episode.query_y, strict=True)
+        theta: dict[str, Tensor] = dict(network.named_parameters())
+        sets = zip(
+            episode.support_x, episode.support_y, episode.query_x, episode.query_y, strict=True
+        )
         phi = theta
         for sx, sy, qx, qy in sets:
             phi = phi if restart else theta
@@ -228,7 +257,8 @@ SPECIMENS: tuple[tuple[str, dict[str, Any]], ...] = (
 
 def _value_and_gradient(loss: Any, network: nn.Module) -> tuple[Tensor, Tensor]:
     expect(
-        isinstance(loss, Tensor) and loss.ndim == 0, "return one number, as a tensor: the mean over tasks."
+        isinstance(loss, Tensor) and loss.ndim == 0,
+        "return one number, as a tensor: the mean over tasks.",
     )
     expect(loss.requires_grad, "the loss carries no gradient; do not detach it.")
     grads = torch.autograd.grad(loss, list(network.parameters()), allow_unused=True)
@@ -254,34 +284,45 @@ def meta_loss(answer: Callable[..., Any]) -> str:
         before = [p.detach().clone() for p in network.parameters()]
         value, got = _value_and_gradient(call(answer, network, episode, lr, steps), network)
         same = all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
-        expect(same, "the network's own parameters have changed; phi must live outside the network.")
+        expect(
+            same, "the network's own parameters have changed; phi must live outside the network."
+        )
         reference = MAML(network, inner_lr=lr, inner_steps=steps)
         right_value, right = _value_and_gradient(reference.loss(episode), network)
         if close(value, right_value, 1e-9) and close(got, right, 1e-9):
             continue
 
-        def like(**fault: Any) -> bool:
-            wrong, grad = _value_and_gradient(
-                _specimen(**fault)(network, episode, lr, steps), network  # noqa: B023
-            )
-            return close(value, wrong, 1e-9) and close(got, grad, 1e-9)  # noqa: B023
+        def like(
+            fault: dict[str, Any], work: Any = (network, episode, lr, steps),
+            value: Tensor = value, got: Tensor = got,
+        ) -> bool:  # fmt: skip
+            wrong, grad = _value_and_gradient(_specimen(**fault)(*work), work[0])
+            return close(value, wrong, 1e-9) and close(got, grad, 1e-9)
 
         expect(
-            not like(order=1),
+            not like({"order": 1}),
             "the value is right and the gradient is first order: the inner gradient needs create_graph=True.",
         )
         for fault, hint in (
             ({"adapt": False}, "nothing is adapted: the query loss is taken at theta."),
-            ({"on": "support"}, "the outer loss reads the support set; it must read the query set."),
+            (
+                {"on": "support"},
+                "the outer loss reads the support set; it must read the query set.",
+            ),
             ({"total": True}, "the outer loss is summed over the tasks; take the mean."),
             ({"one_step": True}, "it is right for one inner step; use inner_steps of them."),
             ({"flip": True}, "the inner step goes up the slope; subtract."),
             ({"inner_sum": True}, "the inner loss is a sum over the support set; take the mean."),
-            ({"restart": True}, "a task starts where the one before it ended; each starts at theta."),
+            (
+                {"restart": True},
+                "a task starts where the one before it ended; each starts at theta.",
+            ),
         ):
-            expect(not like(**fault), hint)
+            expect(not like(fault), hint)
         if close(value, right_value, 1e-9):
-            raise Hint("the value is right, but the gradient is not that of MAML: is something detached?")
+            raise Hint(
+                "the value is right, but the gradient is not that of MAML: is something detached?"
+            )
         raise Hint(
             f"with {tasks} tasks and {steps} inner steps the loss is {float(value):.4f}, and {float(right_value):.4f} was "
             "expected."
@@ -297,7 +338,10 @@ def is_second_order(answer: Callable[..., Any]) -> str:
     Not yet: your test passes first-order MAML (no create_graph).
     """
     verdict = _said(answer, _specimen())
-    expect(verdict, "your test fails a right implementation; in float32, or with too small a tolerance?")
+    expect(
+        verdict,
+        "your test fails a right implementation; in float32, or with too small a tolerance?",
+    )
     for name, fault in SPECIMENS:
         expect(not _said(answer, _specimen(**fault)), f"your test passes {name}.")
     return "it passes the right one and fails each of the four wrong ones."
@@ -306,7 +350,9 @@ def is_second_order(answer: Callable[..., Any]) -> str:
 def _said(answer: Callable[..., Any], implementation: Callable[..., Any]) -> bool:
     result = call(answer, implementation)
     if isinstance(result, Tensor):
-        expect(result.numel() == 1, "a test answers True or False, not with a tensor of many entries.")
+        expect(
+            result.numel() == 1, "a test answers True or False, not with a tensor of many entries."
+        )
         result = bool(result)
     kind = type(result).__name__
     expect(kind in ("bool", "bool_"), f"a test answers True or False, and {kind} came back.")
