@@ -6,7 +6,7 @@ from minimeta.errors import MinimetaError
 
 NAMES = (
     "meta_gradients", "sampling", "speed", "growth", "footprint", "glyphs", "sinusoids", "curves",
-    "reading", "omniglot",
+    "reading", "cheaper", "omniglot",
 )  # fmt: skip
 
 for name in NAMES:
