@@ -64,7 +64,7 @@ def table(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
         line["bn"] = ", ".join(dict.fromkeys(t["bn"] for _, t in own))
         line["seeds"] = str(len(own)) if own else ""
         if len(own) == 1:
-            line["here"] += f" (± {100 * own[0][1]['ci95']:.2f} over tasks)"
+            line["here"] += f" ± {100 * own[0][1]['ci95']:.2f} (tasks)"
         seconds = [row["seconds"] for row, _ in own]
         line["minutes"] = f"{statistics.mean(seconds) / 60:.1f}" if seconds else ""
         line["steps"] = ", ".join(

@@ -23,7 +23,7 @@ def test_a_cell_that_has_not_run_says_so():
 
 def test_one_seed_has_an_interval_over_tasks_and_three_over_seeds():
     one = {line["cell"]: line for line in table([row(0, 0.98)])}["maml-5w1s"]
-    assert one["here"] == "98.00 (± 0.20 over tasks)" and one["seeds"] == "1"
+    assert one["here"] == "98.00 ± 0.20 (tasks)" and one["seeds"] == "1"
     means = [0.97, 0.98, 0.99]
     rows = [row(i, m) for i, m in enumerate(means)]
     three = {line["cell"]: line for line in table(rows)}["maml-5w1s"]

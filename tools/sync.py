@@ -87,13 +87,16 @@ def omniglot() -> str:
     """Render the papers' Omniglot table beside ours."""
     rows = read("omniglot") or []
     lines = [
-        "| cell | paper, % | best rerun, % | here, % | bn | bn=support, % | seeds | steps x tasks | minutes, on |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| cell | paper | rerun | here | bn=support | training here |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     for line in papertable.table(rows):
-        minutes = f"{line['minutes']}, {line['device']}" if line["minutes"] else ""
-        cells = ("cell", "paper", "rerun", "here", "bn", "support", "seeds", "steps")
-        lines.append("| " + " | ".join([*(line[c] for c in cells), minutes]) + " |")
+        how = ""
+        if line["seeds"]:
+            seeds = "1 seed" if line["seeds"] == "1" else f"{line['seeds']} seeds"
+            how = f"{seeds}, {line['steps']}, {line['minutes']} min, {line['device']}; bn={line['bn']}"
+        cells = [line[c] for c in ("cell", "paper", "rerun", "here", "support")]
+        lines.append("| " + " | ".join([*cells, how]) + " |")
     return "\n".join(lines) + "\n"
 
 
