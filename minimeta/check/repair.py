@@ -117,7 +117,7 @@ def labelled(answer: Callable[..., Any]) -> str:
     """A shuffled query set in which every drawing keeps its own label.
 
     >>> labelled(lambda drawings, order: (drawings.flatten(0, 1)[order], order % 3))
-    Not yet: drawing and label part: 9 of 12 rows carry the label of another class.
+    Not yet: drawing and label part: ... of 12 rows carry the label of another class.
     """
     ways, queries = 3, 4
     drawings = torch.arange(ways * queries * 2.0).view(ways, queries, 2)
