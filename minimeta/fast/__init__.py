@@ -74,7 +74,9 @@ def mean_gradient(
             total = {n: g.sum(0) for n, g in u.items()}
             return value.sum(), total, [_reduced(s, r) for s, r in zip(slopes, packed, strict=True)]
 
-    chunk = len(episode) if at_once else plan.chunk(len(episode), episode.support_x.device)
+    chunk = (
+        len(episode) if at_once else plan.chunk(len(episode), episode.support_x.device, len(rates))
+    )
     pieces = list(episode.split(chunk))
     value, u, slopes = functools.reduce(_add, on_threads(work, pieces, plan.workers))
     mean = {n: g / len(episode) for n, g in plan.unpack(u).items()}

@@ -46,9 +46,9 @@ class Conv4Plan(Plan):
         """Keep memory from growing with the steps, for about a third more time."""
         return steps > 5
 
-    def chunk(self, tasks: int, device: torch.device) -> int:
-        """How many tasks to work on at a time: more fall out of the cache."""
-        return max(1, min(4, tasks // self.workers))
+    def chunk(self, tasks: int, device: torch.device, steps: int) -> int:
+        """How many tasks to work on at a time: more fall out of the cache; fewer where memory is dear."""
+        return max(1, min(3 if self.recompute(steps) else 4, tasks // self.workers))
 
     def pack(self, params: Params) -> Params:
         """Lay weights out for matrix products, the channels of a pixel side by side."""

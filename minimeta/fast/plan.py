@@ -37,8 +37,8 @@ class Plan:
         """Say whether to run the support set again on the way back, to save memory."""
         return False
 
-    def chunk(self, tasks: int, device: torch.device) -> int:
-        """How many tasks to work on at a time."""
+    def chunk(self, tasks: int, device: torch.device, steps: int) -> int:
+        """How many tasks to work on at a time, with so many inner steps."""
         return tasks if vectorises(self.network, device) else 1
 
     def pack(self, params: Params) -> Params:
