@@ -10,7 +10,7 @@ help:
 	@echo "make test       build the book, run every test and every notebook"
 	@echo "make notebooks  run every notebook, and compare what it prints"
 	@echo "make check      format, lint, types, spelling; are the notebooks what their texts say?"
-	@echo "make bench      measure speed and accuracy again; writes benchmarks/results (about two hours)"
+	@echo "make bench      measure speed and accuracy again; writes benchmarks/results (hours)"
 
 $(INSTALLED): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("minimeta needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + "; say make PYTHON=/path/to/python3.11")'

@@ -1,4 +1,4 @@
-"""Run every benchmark: ``python -m benchmarks`` (``make bench``). Two hours on two CPU cores."""
+"""Run every benchmark: ``python -m benchmarks`` (``make bench``). Hours on two CPU cores."""
 
 import importlib
 

@@ -1,4 +1,4 @@
-"""Error against gradient steps on sinusoids: ``python -m benchmarks.curves``, about ten minutes."""
+"""Error against gradient steps on sinusoids: ``python -m benchmarks.curves``."""
 
 from benchmarks.common import write
 from minimeta import curves

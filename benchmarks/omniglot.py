@@ -1,6 +1,6 @@
 """The papers' Omniglot table: ``python -m benchmarks.omniglot``, with the options of ``minimeta reproduce``.
 
-Without options it does what two CPU cores can do in half an hour: Prototypical Networks, one seed, half
+Without options it does one cell that a CPU can do: Prototypical Networks, one seed, half
 of the steps. With ``--collect`` it only writes down what is finished in the folder.
 """
 
