@@ -6,6 +6,7 @@ steps, which favours them.
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,9 +15,11 @@ from torch import Tensor
 
 from minimeta.catalog import tasks
 from minimeta.episodes import Episode
+from minimeta.errors import check_count, check_rate
 from minimeta.evaluate import half_width, meta_test
 from minimeta.maml import MAML
 from minimeta.presets import PRESETS, start
+from minimeta.rows import held, opened, read, write
 from minimeta.train import meta_train
 
 RATES = (0.0, 0.001, 0.003, 0.01, 0.02, 0.03, 0.05, 0.1)
@@ -41,13 +44,15 @@ class Joint(MAML):
 
 
 def sinusoids(
-    *, seeds: Sequence[int] = (0, 1, 2), effort: float = 1.0, episodes: int = 1000,
+    folder: Path, *, seeds: Sequence[int] = (0, 1, 2), effort: float = 1.0, episodes: int = 1000,
     say: Callable[[str], object] = print,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Return a row for every K, method and number of steps: mean squared error over training seeds.
 
     Parameters
     ----------
+    folder
+        Where each finished curve goes, and where an earlier run left its own.
     seeds
         Of the networks' start and the training tasks.
     effort
@@ -55,41 +60,25 @@ def sinusoids(
     episodes
         Test tasks of each point of a curve.
     """
-    rows = []
+    check_rate("effort", effort)
+    check_count("episodes", episodes)
+    folder, found = opened(folder), []
     for shots in (5, 10):
-        preset = PRESETS[f"maml-sinusoids-{shots}s"]
-        val, test = (
-            tasks("sinusoids", split=s, shots=shots, queries=preset.queries)
-            for s in ("val", "test")
-        )
         errors: dict[str, list[list[float]]] = {}
         for seed in seeds:
             for method in ("MAML", "FOMAML", "joint", "scratch"):
-                learner: MAML = start(preset, seed)  # type: ignore[assignment]
-                learner.first_order = method == "FOMAML"
-                if method == "joint":
-                    learner = Joint(learner.network, inner_lr=learner.inner_lr)
-                if method != "scratch":
-                    steps = max(1, round(effort * preset.steps))
-                    optimizer, schedule = preset.optimizer(learner, steps)
-                    meta_train(
-                        learner, tasks("sinusoids", shots=shots, queries=preset.queries), steps=steps,
-                        meta_batch=preset.meta_batch, optimizer=optimizer, schedule=schedule,
-                        seed=seed,
-                    )  # fmt: skip
-                rates = RATES if method in ("joint", "scratch") else (learner.inner_lr,)
-                curve = []
-                for learner.test_inner_steps in STEPS:
-                    scores = {}
-                    for learner.inner_lr in rates if len(rates) > 1 else ():
-                        scores[learner.inner_lr] = meta_test(learner, val, episodes=300).mean
-                    learner.inner_lr = min(scores, key=scores.__getitem__, default=rates[0])
-                    curve.append(meta_test(learner, test, episodes=episodes).mean)
-                errors.setdefault(method, []).append(curve)
-                say(
-                    f"K = {shots}, {method}, seed {seed}: {curve[0]:.3f}, {curve[1]:.3f} after one step"
-                )
-        rows += [
+                stem = f"sinusoids-{shots}-{method}-seed{seed}-effort{effort:g}-{episodes}.json"
+                with held(folder / stem, say):
+                    row = read(folder / stem, ("curve",))
+                    if row is None:
+                        row = {"curve": _curve(method, shots, seed, effort, episodes)}
+                        write(folder / stem, row)
+                        start, one = row["curve"][:2]
+                        say(
+                            f"K = {shots}, {method}, seed {seed}: {start:.3f}, {one:.3f} after one step"
+                        )
+                errors.setdefault(method, []).append(row["curve"])
+        found += [
             {
                 "shots": shots, "method": method, "inner_steps": j, "seeds": len(seeds),
                 "episodes": episodes, "mse": sum(c[j] for c in curves) / len(curves),
@@ -99,7 +88,35 @@ def sinusoids(
             }
             for method, curves in errors.items() for j in STEPS
         ]  # fmt: skip
-    return rows
+    return found
+
+
+def _curve(method: str, shots: int, seed: int, effort: float, episodes: int) -> list[float]:
+    """Train one start and return its test error after 0, 1, ... inner steps."""
+    preset = PRESETS[f"maml-sinusoids-{shots}s-tuned"]
+    val, test = (
+        tasks("sinusoids", split=s, shots=shots, queries=preset.queries) for s in ("val", "test")
+    )
+    learner: MAML = start(preset, seed)  # type: ignore[assignment]
+    learner.first_order = method == "FOMAML"
+    if method == "joint":
+        learner = Joint(learner.network, inner_lr=learner.inner_lr)
+    if method != "scratch":
+        steps = max(1, round(effort * preset.steps))
+        optimizer, schedule = preset.optimizer(learner, steps)
+        meta_train(
+            learner, tasks("sinusoids", shots=shots, queries=preset.queries), steps=steps,
+            meta_batch=preset.meta_batch, optimizer=optimizer, schedule=schedule, seed=seed,
+        )  # fmt: skip
+    rates = RATES if method in ("joint", "scratch") else (learner.inner_lr,)
+    curve = []
+    for learner.test_inner_steps in STEPS:
+        scores = {}
+        for learner.inner_lr in rates if len(rates) > 1 else ():
+            scores[learner.inner_lr] = meta_test(learner, val, episodes=300).mean
+        learner.inner_lr = min(scores, key=scores.__getitem__, default=rates[0])
+        curve.append(meta_test(learner, test, episodes=episodes).mean)
+    return curve
 
 
 def report(rows: Sequence[dict[str, Any]]) -> str:

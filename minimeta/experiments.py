@@ -10,7 +10,7 @@ from minimeta import curves, papertable, reproduce, speedrun
 from minimeta.errors import MinimetaError, check_count
 from minimeta.papertable import CELLS, cell_name
 
-REPRODUCE = """Everything is saved as it is done, so the same command goes on after a stop.
+REPRODUCE = """Everything is saved in --out as it is done, so the same command goes on after a stop.
 A cell that has not run says so. On a GPU give --device cuda; on a CPU a cell takes from ten minutes to
 hours, and --effort 0.25 takes a quarter of the steps and says so in the results."""
 
@@ -49,35 +49,42 @@ def add_commands(commands: Any) -> None:
 
 def _common(one: argparse.ArgumentParser) -> None:
     one.add_argument("--effort", type=float, default=1.0, help="fraction of the training steps")
-    one.add_argument("--episodes", type=int, default=1000, help="test tasks")
-    one.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1")
+    one.add_argument("--episodes", type=int, help="test tasks, if not 1000")
+    one.add_argument("--device", help="cpu, cuda or cuda:1, if not cpu")
     one.add_argument("--json", action="store_true", help="print the outcome as JSON")
 
 
 def _omniglot(given: argparse.Namespace, say: Callable[[str], object]) -> tuple[Any, str]:
-    cells = [c for c in given.cells.split(",") if c]
+    cells = reproduce.known_cells(c.strip() for c in given.cells.split(",") if c.strip())
     if given.report:
-        rows = reproduce.collect(given.out)
+        rows = [r for r in reproduce.collect(given.out) if r["kind"] == given.kind]
     else:
         rows = reproduce.omniglot(
             given.out, cells=cells, kind=given.kind, seeds=range(given.seeds), effort=given.effort,
-            episodes=given.episodes, device=given.device, say=say,
+            episodes=given.episodes or 1000, device=given.device or "cpu", say=say,
         )  # fmt: skip
-    return rows, papertable.report(rows)
+    return rows, papertable.report(rows, cells)
 
 
 def _lake(given: argparse.Namespace, say: Callable[[str], object]) -> tuple[Any, str]:
+    _refuse(given, "episodes")  # there are 20 runs, no more and no less
     rows = reproduce.lake(
-        given.out, seeds=range(given.seeds), effort=given.effort, device=given.device, say=say
-    )
+        given.out, seeds=range(given.seeds), effort=given.effort, device=given.device or "cpu", say=say
+    )  # fmt: skip
     return rows, papertable.lake_report(rows)
 
 
 def _sinusoids(given: argparse.Namespace, say: Callable[[str], object]) -> tuple[Any, str]:
+    _refuse(given, "device")  # networks this small are faster on a processor
     rows = curves.sinusoids(
-        seeds=range(given.seeds), effort=given.effort, episodes=given.episodes, say=say
-    )
+        given.out, seeds=range(given.seeds), effort=given.effort, episodes=given.episodes or 1000, say=say
+    )  # fmt: skip
     return rows, curves.report(rows)
+
+
+def _refuse(given: argparse.Namespace, option: str) -> None:
+    if getattr(given, option) is not None:
+        raise MinimetaError(f"--{option} is not for {given.what}; leave it out.")
 
 
 EXPERIMENTS = {"omniglot": _omniglot, "lake": _lake, "sinusoids": _sinusoids}
@@ -94,7 +101,7 @@ def _reproduce(given: argparse.Namespace) -> None:
 
 def _speedrun(given: argparse.Namespace) -> None:
     row = speedrun.run(
-        given.method, device=given.device, effort=given.effort, seed=given.seed,
-        episodes=given.episodes,
+        given.method, device=given.device or "cpu", effort=given.effort, seed=given.seed,
+        episodes=given.episodes or 1000,
     )  # fmt: skip
     print(json.dumps(row) if given.json else speedrun.report(row))

@@ -37,30 +37,54 @@ def cell_name(method: str, ways: int, shots: int) -> str:
     return f"{method}-{ways}w{shots}s"
 
 
-def cell_rows(rows: Iterable[dict[str, Any]], cell: str, bn: str | None = None) -> list[Any]:
-    """Return (training, test) of a cell; ``bn`` None: in the network's own mode."""
-    found = []
+def tasks_seen(row: dict[str, Any]) -> int:
+    """Count the training tasks of a training."""
+    return int(row["steps"] * row["meta_batch"])
+
+
+def cell_rows(
+    rows: Iterable[dict[str, Any]], cell: str, bn: str | None = None, *, every: bool = False
+) -> list[Any]:
+    """Return (training, test) of a cell, one for each seed, all of one preset and one length.
+
+    Parameters
+    ----------
+    bn
+        Which test; None: the one in the network's own mode.
+    every
+        Where a cell was trained for several lengths: all of them, shortest first. Otherwise only the
+        longest, whatever the lengths scored, so that nothing is chosen on test classes.
+    """
+    groups: dict[tuple[Any, ...], dict[int, dict[str, Any]]] = {}
     for row in rows:
-        for test in row["tests"]:
-            name = cell_name(row["method"], test["ways"], test["shots"])
-            if name == cell and (test["own"] if bn is None else test["bn"] == bn):
-                found.append((row, test))
-    return found
+        if own := [t for t in _tests(row, cell) if t["own"]]:
+            key = (tasks_seen(row), row["preset"], row["steps"], own[0]["episodes"])
+            groups.setdefault(key, {}).setdefault(row["seed"], row)
+    keys = sorted(groups) if every else sorted(groups)[-1:]
+    chosen = [(k, groups[k][seed]) for k in keys for seed in sorted(groups[k])]
+    return [
+        (row, test)
+        for key, row in chosen for test in _tests(row, cell)
+        if test["episodes"] == key[-1] and (test["own"] if bn is None else test["bn"] == bn)
+    ]  # fmt: skip
 
 
-def table(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+def _tests(row: dict[str, Any], cell: str) -> list[dict[str, Any]]:
+    return [t for t in row["tests"] if cell_name(row["method"], t["ways"], t["shots"]) == cell]
+
+
+def table(rows: Sequence[dict[str, Any]], cells: Sequence[str] = ()) -> list[dict[str, str]]:
     """Lay the papers' numbers beside ours, in %; a cell that has not run says so."""
     lines = []
-    for method, ways, shots in CELLS:
-        cell = cell_name(method, ways, shots)
+    for cell in cells or [cell_name(*cell) for cell in CELLS]:
         paper, interval = PAPER[cell]
         line = {
             "cell": cell, "paper": f"{paper:.1f}" + (f" ± {interval}" if interval else ""),
             "rerun": f"{RERUN[cell]:.1f}" if cell in RERUN else "",
         }  # fmt: skip
         own = cell_rows(rows, cell)
-        line["here"] = _mean([t["mean"] for _, t in own]) if own else "not run"
-        line["support"] = _mean([t["mean"] for _, t in cell_rows(rows, cell, "support")])
+        line["here"] = spread([t["mean"] for _, t in own]) if own else "not run"
+        line["support"] = spread([t["mean"] for _, t in cell_rows(rows, cell, "support")])
         line["bn"] = ", ".join(dict.fromkeys(t["bn"] for _, t in own))
         line["seeds"] = str(len(own)) if own else ""
         if len(own) == 1:
@@ -76,10 +100,11 @@ def table(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
 
 
 def _where(row: dict[str, Any]) -> str:
-    return f"CPU ({row['threads']} threads)" if row["device"] == "cpu" else str(row["device"])
+    threads = "1 thread" if row["threads"] == 1 else f"{row['threads']} threads"
+    return f"CPU ({threads})" if row["device"] == "cpu" else str(row["device"])
 
 
-def _mean(means: Sequence[float]) -> str:
+def spread(means: Sequence[float]) -> str:
     """Write a mean over training seeds in %, with Student's t from two on."""
     if not means:
         return ""
@@ -87,9 +112,9 @@ def _mean(means: Sequence[float]) -> str:
     return text if len(means) < 2 else f"{text} ± {100 * half_width(means, over='seeds'):.2f}"
 
 
-def report(rows: Sequence[dict[str, Any]]) -> str:
-    """Write the table as text."""
-    lines = table(rows)
+def report(rows: Sequence[dict[str, Any]], cells: Sequence[str] = ()) -> str:
+    """Write the table as text: these cells, or all."""
+    lines = table(rows, cells)
     heads = {
         "cell": "cell", "paper": "paper, %", "rerun": "rerun, %", "here": "here, %", "bn": "bn",
         "support": "bn=support, %", "seeds": "seeds", "minutes": "minutes",
@@ -105,6 +130,6 @@ def lake_report(rows: Sequence[dict[str, Any]]) -> str:
     for bn in dict.fromkeys(t["bn"] for row in rows for t in row["tests"]):
         errors = [1 - t["mean"] for row in rows for t in row["tests"] if t["bn"] == bn]
         lines.append(
-            f"bn={bn}: error {_mean(errors)} % ({len(errors)} seeds, 20 runs of 20 characters)"
+            f"bn={bn}: error {spread(errors)} % ({len(errors)} seeds, 20 runs of 20 characters)"
         )
     return "\n".join(lines)

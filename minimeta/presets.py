@@ -39,7 +39,7 @@ class Preset:
     source
         Where the settings come from.
     deviations
-        What is different here, each with its reason.
+        What is different here.
     ways, shots, queries, meta_batch
         The training tasks. ``ways`` is None for regression.
     steps, lr, schedule, clip
@@ -104,9 +104,14 @@ ROTATED = (
     "area-averaged to 28 x 28: the same data for all three methods",
     "selection on val classes only; one test on the 423 held-out characters",
 )
-PADDING = (
-    "strided convolutions pad on both sides (TensorFlow: at the end)",
-    "the normalisation also has a scale, and both adapt",
+NORMS = (
+    "the normalisation also has a scale, and scale and shift adapt (the authors: a shift, which does not)",
+    "weights start as PyTorch's layers do (the authors: Xavier, and a normal head)",
+)
+PADDING = ("strided convolutions pad on both sides (TensorFlow: at the end)", *NORMS)
+ONE_CLIP = (
+    "one gradient-norm clip for both networks together",
+    "weights start as PyTorch's layers do",
 )
 MINI = ("needs the data, which may not be passed on: mm.tasks(Path(...))",)
 
@@ -115,14 +120,22 @@ def _protonet() -> Iterator[Preset]:
     for shots in (1, 5):
         omniglot = Preset(
             "protonet", "omniglot", "paper", SNELL,
-            (*ROTATED, "a fixed number of steps instead of early stopping with a patience of 200 epochs"),
+            (
+                *ROTATED,
+                "a fixed number of steps instead of early stopping with a patience of 200 epochs",
+                "the weights chosen on val are tested; the authors train again on train and val together",
+            ),
             ways=60, shots=shots, queries=5, meta_batch=1, steps=40_000, lr=1e-3, schedule=2000,
             test_ways=(5, 20), network={"bn": "running"}, options={"shared_pass": True},
         )  # fmt: skip
         yield omniglot
         yield replace(
             omniglot, kind="tuned", steps=6000 if shots == 1 else 4000, lr=3e-3, schedule="cosine",
-            deviations=(*ROTATED, "Adam from 0.003 on a cosine, for fewer steps"),
+            deviations=(
+                *ROTATED,
+                "Adam from 0.003 on a cosine, for fewer steps",
+                "the weights chosen on val are tested, without training again on train and val together",
+            ),
         )  # fmt: skip
         yield Preset(
             "protonet", "miniimagenet", "paper", SNELL, MINI, ways=30 if shots == 1 else 20,
@@ -137,14 +150,18 @@ def _relationnet() -> Iterator[Preset]:
     for (ways, shots), q in queries.items():
         omniglot = Preset(
             "relationnet", "omniglot", "paper", SUNG,
-            (*ROTATED, "one gradient-norm clip for both networks together"),
+            (*ROTATED, *ONE_CLIP),
             ways=ways, shots=shots, queries=q, meta_batch=1, steps=1_000_000, lr=1e-3,
             schedule=100_000, clip=0.5, test_ways=(ways,),
         )  # fmt: skip
         yield omniglot
         yield replace(
             omniglot, kind="tuned", meta_batch=4 if ways == 5 else 1, steps=16_000, schedule="cosine",
-            queries=min(q, 10), deviations=(*ROTATED, "several tasks a step, a cosine, fewer steps"),
+            queries=min(q, 10),
+            deviations=(
+                *ROTATED, *ONE_CLIP, "a cosine, fewer steps",
+                *(("four tasks a step", "10 queries a class") if ways == 5 else ()),
+            ),
         )  # fmt: skip
     for shots in (1, 5):
         yield Preset(
@@ -173,25 +190,30 @@ def _maml() -> Iterator[Preset]:
                 queries=5, clip=10.0, network={"layout": "pool", "filters": 32},
                 options={**inner, "inner_lr": 0.4},
                 deviations=(
-                    *ROTATED,
+                    *ROTATED, *NORMS,
                     "the max-pool network with 32 filters, as the paper has it for miniImageNet",
-                    "inner rate 0.4 on the mean loss, 4 tasks a step, a cosine, fewer steps",
+                    "inner rate 0.4 on the mean loss, 4 tasks a step, 5 queries a class",
+                    "Adam from 0.003 on a cosine, gradient norms clipped at 10, fewer steps",
                 ),
             )  # fmt: skip
     for shots in (1, 5):
         yield Preset(
             "maml", "miniimagenet", "paper", FINN,
-            (*MINI, "the authors clip each entry of the gradient at 10; here nothing is clipped"),
+            (*MINI, *NORMS, "the authors clip each entry of the gradient at 10; here nothing is clipped"),
             ways=5, shots=shots, queries=15, meta_batch=4 if shots == 1 else 2, steps=60_000,
             lr=1e-3, test_ways=(5,), network={"channels": 3, "size": 84, "filters": 32},
             options={"inner_lr": 0.05, "inner_steps": 5, "test_inner_steps": 10},
         )  # fmt: skip
     for shots in (5, 10):
-        yield Preset(
-            "maml", "sinusoids", "paper", FINN,
-            ("weights start as PyTorch's layers do", "one cosine schedule", "12,000 steps of 70,000"),
-            ways=None, shots=shots, queries=10, meta_batch=25, steps=12_000, lr=3e-3,
-            schedule="cosine", test_ways=(), options={"inner_lr": 0.01},
+        same = ("weights start as PyTorch's layers do", "10 queries whatever K")
+        sinusoids = Preset(
+            "maml", "sinusoids", "paper", FINN, same, ways=None, shots=shots, queries=10,
+            meta_batch=25, steps=70_000, lr=1e-3, test_ways=(), options={"inner_lr": 0.01},
+        )  # fmt: skip
+        yield sinusoids
+        yield replace(
+            sinusoids, kind="tuned", steps=12_000, lr=3e-3, schedule="cosine",
+            deviations=(*same, "Adam from 0.003 on a cosine, 12,000 steps of 70,000"),
         )  # fmt: skip
 
 

@@ -2,24 +2,25 @@
 
 A *training* is a preset with a seed; a *cell* is a column of the papers' tables, which one training serves
 (a Prototypical Network trained on 60 ways serves 5 and 20). Every finished training is a file of its own
-beside its weights, so a run may stop anywhere and go on later, and several may work side by side.
+beside its weights, so a run may stop anywhere and go on later, and several may work side by side: the
+second at the same training waits for the first.
 
 >>> preset_for("protonet", 20, 1).name        # trained on 60 ways, it serves 5 and 20
 'protonet-omniglot-1s-tuned'
 """
 
-import json
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from minimeta import rows
 from minimeta.catalog import tasks
 from minimeta.errors import MinimetaError, check_count, check_rate
 from minimeta.evaluate import meta_test
-from minimeta.files import replacing
 from minimeta.norm import BN, bn_mode
 from minimeta.papertable import CELLS, cell_name
 from minimeta.presets import PRESETS, Preset, start
@@ -30,6 +31,7 @@ MODES: dict[str, tuple[BN, ...]] = {
     "running": ("running", "batch", "support"),
     "batch": ("batch", "support"),
 }
+KEYS = ("preset", "kind", "method", "seed", "effort", "tests")
 QUERIES = 15  # a class, in every test
 
 
@@ -76,26 +78,39 @@ def omniglot(
     episodes
         Test tasks of each test.
     """
-    wanted = _wanted(cells)
+    cells = known_cells(cells)
+    wanted = [cell for cell in CELLS if not cells or cell_name(*cell) in cells]
     check_rate("effort", effort)
-    check_count("episodes", episodes)
+    check_episodes(episodes)
+    folder = rows.opened(folder)
     for seed in seeds:
         for method, ways, shots in wanted:
             preset = preset_for(method, ways, shots, kind)
             path = folder / f"{preset.name}-seed{seed}-effort{effort:g}.json"
-            row = _read(path) or _row(preset, seed, effort)
-            learner = _trained(preset, row, path, effort, device, say)
-            modes = MODES[bn_mode(learner)]
-            for bn in modes:
-                if not any((t["ways"], t["bn"]) == (ways, bn) for t in row["tests"]):
+            with rows.held(path, say):
+                row = rows.read(path, KEYS) or _row(preset, seed, effort)
+                learner = _trained(preset, row, path, effort, device, say)
+                modes = MODES[bn_mode(learner)]
+                for bn in modes:
+                    mine = [t for t in row["tests"] if (t["ways"], t["bn"]) == (ways, bn)]
+                    if any(t["episodes"] == episodes for t in mine):
+                        continue
                     test = tasks(
                         "omniglot", split="test", ways=ways, shots=shots, queries=QUERIES, device=device
                     )  # fmt: skip
                     result = meta_test(learner, test, episodes=episodes, bn=bn)
+                    # a test of another length makes room: a cell is one number
+                    row["tests"] = [t for t in row["tests"] if t not in mine]
                     row["tests"].append({"own": bn == modes[0], **result.to_json()})
-                    _write(path, row)
+                    rows.write(path, row)
                     say(f"{cell_name(method, ways, shots)}, seed {seed}: {result}")
     return collect(folder)
+
+
+def check_episodes(episodes: int) -> None:
+    """Refuse fewer test tasks than an interval needs, before the training and not after it."""
+    if check_count("episodes", episodes) < 2:
+        raise MinimetaError("episodes=1 was given; an interval needs at least 2 test tasks.")
 
 
 def lake(
@@ -107,21 +122,27 @@ def lake(
     They are trained on the 964 background characters and their rotations, since 78 of the runs' 200
     characters are training characters of the usual split. Nothing is selected: there is no val set.
     """
+    check_rate("effort", effort)
+    folder = rows.opened(folder)
+    found = []
     for seed in seeds:
         preset = PRESETS["protonet-omniglot-1s-tuned"]
         path = folder / f"lake-seed{seed}-effort{effort:g}.json"
-        row = _read(path) or _row(preset, seed, effort) | {"method": "lake"}
-        learner = _trained(preset, row, path, effort, device, say, protocol="lake", rotations=True)
-        runs = tasks("omniglot-runs", split="test", ways=20, shots=1, device=device)
-        for bn in MODES[bn_mode(learner)]:
-            if not any(t["bn"] == bn for t in row["tests"]):
-                result = meta_test(learner, runs, episodes=20, bn=bn)
-                row["tests"].append({"own": bn == "running", **result.to_json()})
-                _write(path, row)
-                say(
-                    f"Lake's runs, seed {seed}: error {100 * (1 - result.mean):.2f} % ({result.protocol()})"
-                )
-    return [row for row in collect(folder) if row["method"] == "lake"]
+        with rows.held(path, say):
+            row = rows.read(path, KEYS) or _row(preset, seed, effort) | {"method": "lake"}
+            learner = _trained(
+                preset, row, path, effort, device, say, protocol="lake", rotations=True
+            )
+            runs = tasks("omniglot-runs", split="test", ways=20, shots=1, device=device)
+            for bn in MODES[bn_mode(learner)]:
+                if not any(t["bn"] == bn for t in row["tests"]):
+                    result = meta_test(learner, runs, episodes=20, bn=bn)
+                    row["tests"].append({"own": bn == "running", **result.to_json()})
+                    rows.write(path, row)
+                    error = 100 * (1 - result.mean)
+                    say(f"Lake's runs, seed {seed}: error {error:.2f} % ({result.protocol()})")
+        found.append(row)
+    return found
 
 
 def _row(preset: Preset, seed: int, effort: float) -> dict[str, Any]:
@@ -138,6 +159,10 @@ def _trained(
     """Return the trained learner: from its file, or by training it now."""
     weights, seed = path.with_suffix(".safetensors"), row["seed"]
     if "seconds" in row and weights.exists():
+        if row.get("weights") != _digest(weights):
+            raise MinimetaError(
+                f"{weights} is not the file that {path.name} was written with; move both away to train again."
+            )
         return load(weights).to(device)
     learner = start(preset, seed).to(device)
     steps = max(1, round(effort * preset.steps))
@@ -160,42 +185,38 @@ def _trained(
     row |= {
         "steps": steps, "meta_batch": preset.meta_batch, "seconds": round(record.seconds, 1),
         "selected_step": record.best_step, "val": [[n, r.mean] for n, r in record.val],
-        "device": torch.cuda.get_device_name() if device != "cpu" else "cpu",
-        "threads": torch.get_num_threads(), "torch": torch.__version__,
+        "device": device_name(device), "threads": torch.get_num_threads(), "torch": torch.__version__,
+        "tests": [],  # those of an earlier training are not of these weights
     }  # fmt: skip
     save(learner.cpu(), weights, note=f"{preset.name}, seed {seed}, {record}; {train}")
-    _write(path, row)
+    row["weights"] = _digest(weights)
+    rows.write(path, row)
     say(f"{path.stem}: {record}")
     return learner.to(device)
 
 
+def device_name(device: str) -> str:
+    """Name the GPU, or say ``"cpu"``."""
+    kind = torch.device(device)
+    return torch.cuda.get_device_name(kind) if kind.type == "cuda" else kind.type
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def collect(folder: Path) -> list[dict[str, Any]]:
     """Return the finished trainings that lie in a folder."""
-    rows = [row for path in sorted(folder.glob("*.json")) if (row := _read(path))]
-    return [row for row in rows if "seconds" in row]
+    found = rows.read_all(folder, "*-seed*-effort*.json", KEYS)
+    return [row for row in found if "seconds" in row]
 
 
-def _wanted(cells: Sequence[str]) -> list[tuple[str, int, int]]:
-    known = {cell_name(*cell): cell for cell in CELLS}
-    if unknown := [name for name in cells if name not in known]:
+def known_cells(names: Iterable[str]) -> list[str]:
+    """Return the names, each once, or say which are no cells."""
+    names = list(dict.fromkeys(names))
+    known = [cell_name(*cell) for cell in CELLS]
+    if unknown := [name for name in names if name not in known]:
         raise MinimetaError(
             f"there is no cell named {', '.join(unknown)}; the names are {', '.join(known)}."
         )
-    return [known[name] for name in (cells or known)]
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
-    try:
-        row: dict[str, Any] = json.loads(path.read_text(encoding="utf8"))
-        return row
-    except ValueError as error:
-        raise MinimetaError(
-            f"{path} is not readable JSON ({error}); move it away to train that cell again."
-        ) from None
-
-
-def _write(path: Path, row: dict[str, Any]) -> None:
-    with replacing(path) as file:
-        file.write((json.dumps(row, indent=1) + "\n").encode())
+    return names

@@ -7,13 +7,41 @@ import minimeta as mm
 from minimeta import curves
 
 
-def test_every_method_has_a_curve_of_every_number_of_steps(monkeypatch):
+@pytest.fixture
+def small(monkeypatch):
     monkeypatch.setattr(curves, "STEPS", (0, 1))
     monkeypatch.setattr(curves, "RATES", (0.0, 0.01))
-    rows = curves.sinusoids(seeds=(0, 1), effort=2 / 12000, episodes=20, say=lambda text: None)
+
+
+def run(folder, say=lambda text: None, **changed):
+    given = dict(seeds=(0, 1), effort=2 / 12000, episodes=20) | changed
+    return curves.sinusoids(folder, say=say, **given)
+
+
+def test_every_method_has_a_curve_of_every_number_of_steps(small, tmp_path):
+    rows = run(tmp_path)
     assert len(rows) == 2 * 4 * 2
     assert {r["method"] for r in rows} == {"MAML", "FOMAML", "joint", "scratch"}
     assert all(r["mse"] > 0 and r["ci95_over_seeds"] >= 0 for r in rows)
+
+
+def test_a_run_that_was_cut_off_goes_on_with_the_curves_that_are_missing(small, tmp_path):
+    whole = run(tmp_path)
+    done = sorted(tmp_path.glob("*.json"))
+    assert len(done) == 2 * 4 * 2
+    done[0].unlink()
+    said = []
+    assert run(tmp_path, said.append) == whole and len(said) == 1
+    said.clear()
+    run(tmp_path, said.append, episodes=21)  # another test: nothing of the old one is used
+    assert len(said) == 16
+
+
+def test_refusals(tmp_path):
+    with pytest.raises(mm.MinimetaError, match="effort=nan was given"):
+        run(tmp_path, effort=float("nan"))
+    with pytest.raises(mm.MinimetaError, match="episodes=0 was given"):
+        run(tmp_path, episodes=0)
 
 
 def test_the_report_has_a_line_for_every_curve():

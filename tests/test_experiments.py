@@ -23,7 +23,7 @@ def test_options_reach_the_experiment(tmp_path, monkeypatch):
     monkeypatch.setattr(
         experiments.reproduce, "omniglot", lambda folder, **given: seen.update(given) or []
     )
-    arguments = ["--cells", "maml-5w1s,protonet-5w1s", "--seeds", "2", "--effort", "0.5"]
+    arguments = ["--cells", "maml-5w1s, protonet-5w1s", "--seeds", "2", "--effort", "0.5"]
     assert main(["reproduce", "omniglot", *arguments, "--out", str(tmp_path)]) == 0
     assert seen["cells"] == ["maml-5w1s", "protonet-5w1s"] and seen["effort"] == 0.5
     assert list(seen["seeds"]) == [0, 1] and seen["kind"] == "tuned"
@@ -36,6 +36,9 @@ def test_options_reach_the_experiment(tmp_path, monkeypatch):
         (["reproduce", "omniglot", "--seeds", "0"], "--seeds=0"),
         (["reproduce", "omniglot", "--cells", "maml"], "no cell named maml"),
         (["reproduce", "omniglot", "--effort", "-1"], "effort"),
+        (["reproduce", "lake", "--episodes", "5"], "--episodes is not for lake"),
+        (["reproduce", "sinusoids", "--device", "cuda"], "--device is not for sinusoids"),
+        (["reproduce", "omniglot", "--report", "--cells", "x"], "no cell named x"),
     ],
 )
 def test_refusals_are_one_line(arguments, words, tmp_path, capsys):
@@ -45,7 +48,7 @@ def test_refusals_are_one_line(arguments, words, tmp_path, capsys):
 
 
 def test_sinusoids_and_lake_are_wired(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(experiments.curves, "sinusoids", lambda **given: [])
+    monkeypatch.setattr(experiments.curves, "sinusoids", lambda folder, **given: [])
     monkeypatch.setattr(experiments.reproduce, "lake", lambda folder, **given: [])
     assert main(["reproduce", "sinusoids"]) == 0
     assert main(["reproduce", "lake", "--json"]) == 0

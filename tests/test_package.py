@@ -28,7 +28,7 @@ LAYERS = [
     | {"maml", "mamlpp", "reptile", "implicit", "protomaml", "lineargaussian"}
     | {"protonet", "relationnet", "matchingnet", "setlearner", "ridge", "linearhead", "baselines"},
     {"evaluate", "checkpoint", "optimizers", "train", "weights"},
-    {"presets", "curves", "papertable", "reproduce", "speedrun"},
+    {"rows", "presets", "curves", "papertable", "reproduce", "speedrun"},
     {"classifier"},
     {"check", "viz", "demo", "doctor", "experiments", "cli"},
 ]

@@ -3,12 +3,22 @@
 import pytest
 
 from minimeta import half_width
-from minimeta.papertable import CELLS, PAPER, RERUN, cell_name, lake_report, report, table
+from minimeta.papertable import (
+    CELLS,
+    PAPER,
+    RERUN,
+    cell_name,
+    cell_rows,
+    lake_report,
+    report,
+    table,
+    tasks_seen,
+)
 
 
 def row(seed, mean, bn="batch", own=True, **changed):
     test = dict(ways=5, shots=1, bn=bn, own=own, mean=mean, ci95=0.002, episodes=1000)
-    return {"method": "maml", "seed": seed, "seconds": 90.0, "device": "cpu", "threads": 2, "steps": 9, "meta_batch": 4,
+    return {"method": "maml", "preset": "maml-tuned", "seed": seed, "seconds": 90.0, "device": "cpu", "threads": 2, "steps": 9, "meta_batch": 4,
             "tests": [test | changed]}  # fmt: skip
 
 
@@ -33,9 +43,38 @@ def test_one_seed_has_an_interval_over_tasks_and_three_over_seeds():
 
 
 def test_modes_are_kept_apart():
-    rows = [row(0, 0.98), row(0, 0.9, bn="support", own=False)]
+    rows = [row(0, 0.98)]
+    rows[0]["tests"] += row(0, 0.9, bn="support", own=False)["tests"]
     line = {line["cell"]: line for line in table(rows)}["maml-5w1s"]
     assert (line["bn"], line["support"], line["seeds"]) == ("batch", "90.00", "1")
+
+
+def test_the_longest_training_stands_in_the_table_whatever_it_scored():
+    rows = [row(0, 0.97), row(0, 0.99) | {"steps": 3}, row(1, 0.95)]
+    line = {line["cell"]: line for line in table(rows)}["maml-5w1s"]
+    assert line["here"].startswith("96.00") and line["steps"] == "9 x 4"
+    every = [(tasks_seen(r), t["mean"]) for r, t in cell_rows(rows, "maml-5w1s", every=True)]
+    assert every == [(12, 0.99), (36, 0.97), (36, 0.95)]
+
+
+def test_what_is_not_alike_is_never_averaged():
+    def here(*rows):
+        line = {line["cell"]: line for line in table(rows)}["maml-5w1s"]
+        return line["here"], line["seeds"]
+
+    one = here(row(0, 0.98))
+    assert here(row(0, 0.98), row(0, 0.90)) == one  # a seed counts once
+    assert here(row(0, 0.98), row(1, 0.5, episodes=2)) == one  # a test of two tasks is another test
+    assert here(row(0, 0.98), row(1, 0.5) | {"preset": "maml"}) == one  # as are other settings
+    late = row(0, 0.99) | {"steps": 3}
+    late["tests"] += row(0, 0.5, bn="support", own=False)["tests"]
+    line = {line["cell"]: line for line in table([row(0, 0.98), late])}["maml-5w1s"]
+    assert line["support"] == ""  # the longest training has no such test yet
+
+
+def test_some_cells_or_all():
+    assert [line["cell"] for line in table([], ["maml-5w1s"])] == ["maml-5w1s"]
+    assert report([], ["maml-5w1s"]).count("not run") == 1
 
 
 def test_lakes_runs_are_reported_as_errors():

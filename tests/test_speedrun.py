@@ -25,7 +25,7 @@ def test_the_row_says_what_was_done(monkeypatch):
     assert row["steps"] == 2 and 0 < row["seconds"] < 600 and row["bn"] == "running"
     assert row["reached"] == (100 * row["mean"] >= row["target"])
     text = speedrun.report(row)
-    assert "CPU threads" in text and ("not reached" in text) != row["reached"]
+    assert "CPU thread" in text and ("not reached" in text) != row["reached"]
 
 
 def test_an_unknown_method_is_refused():

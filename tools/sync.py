@@ -14,7 +14,7 @@ import re
 import sys
 import tomllib
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 from minimeta import papertable
@@ -35,9 +35,9 @@ def read(name: str) -> Any:
     return json.loads(path.read_text(encoding="utf8"))["results"] if path.exists() else None
 
 
-def percent(row: dict[str, Any]) -> str:
+def percent(row: dict[str, Any], digits: int = 1) -> str:
     """Write a result as a percentage with its interval."""
-    return f"{100 * row['mean']:.1f} ± {100 * row['ci95']:.1f} %"
+    return f"{100 * row['mean']:.{digits}f} ± {100 * row['ci95']:.{digits}f} %"
 
 
 def table() -> str:
@@ -101,19 +101,45 @@ def omniglot() -> str:
 
 
 def shortfall() -> str:
-    """Say of every cell below its floor how much training it had, and whether it was still improving."""
-    rows, lines = read("omniglot") or [], []
+    """Show, of every cell below its floor, what more training brings."""
+    rows, blocks = read("omniglot") or [], []
     for cell, floor in papertable.FLOOR.items():
-        for row, test in papertable.cell_rows(rows, cell):
-            if floor is not None and 100 * test["mean"] < floor:
-                kind = PRESETS[row["preset"].removesuffix("-tuned")]
-                seen, theirs = row["steps"] * row["meta_batch"], kind.steps * kind.meta_batch
-                looks = ", ".join(f"{100 * mean:.1f}" for _, mean in row["val"])
-                lines.append(
-                    f"- **{cell}**, seed {row['seed']}: {100 * test['mean']:.1f} %, floor {floor:.1f} %. It saw {seen:,} "
-                    f"training tasks; the paper's training sees {theirs:,}. On val classes, look by look: {looks} %."
-                )
-    return "\n".join(lines or ["Every cell that has run is above its floor."]) + "\n"
+        main = papertable.cell_rows(rows, cell)
+        if not main or floor is None or 100 * mean(t["mean"] for _, t in main) >= floor:
+            continue
+        kind = PRESETS[main[0][0]["preset"].removesuffix("-tuned")]
+        lines = [
+            f"**{cell}**: the floor is {floor:.1f} %; the paper's training sees {kind.steps * kind.meta_batch:,} tasks.\n",
+            "| training tasks | seed | val, first look | val, half-way | val, best | test, % |",
+            "| --- | --- | --- | --- | --- | --- |",
+        ]
+        for row, test in papertable.cell_rows(rows, cell, every=True):
+            looks = [100 * score for _, score in row["val"]]
+            shown = [looks[0], looks[len(looks) // 2], max(looks)]
+            cells = [f"{papertable.tasks_seen(row):,}", row["seed"], *(f"{v:.1f}" for v in shown)]
+            lines.append(
+                "| " + " | ".join(map(str, [*cells, percent(test, 2).removesuffix(" %")])) + " |"
+            )
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks or ["Every cell that has run is above its floor."]) + "\n"
+
+
+def lake() -> str:
+    """Render the error rates on Lake et al.'s one-shot runs."""
+    rows = [row for row in read("omniglot") or [] if row["method"] == "lake"]
+    if not rows:
+        return "*Not measured yet.*\n"
+    longest = max(row["steps"] for row in rows)
+    rows = [row for row in rows if row["steps"] == longest]
+    lines = ["| bn | error, % | training |", "| --- | --- | --- |"]
+    for bn in dict.fromkeys(t["bn"] for row in rows for t in row["tests"]):
+        tests = [t for row in rows for t in row["tests"] if t["bn"] == bn]
+        spread = papertable.spread([1 - t["mean"] for t in tests])
+        if len(tests) == 1:
+            spread += f" ± {100 * tests[0]['ci95']:.2f} (runs)"
+        seeds = "1 seed" if len(tests) == 1 else f"{len(tests)} seeds"
+        lines.append(f"| {bn} | {spread} | {seeds}, {rows[0]['steps']} steps |")
+    return "\n".join(lines) + "\n"
 
 
 def curves() -> str:
@@ -233,6 +259,7 @@ TABLES = {
     "footprint": footprint,
     "omniglot": omniglot,
     "shortfall": shortfall,
+    "lake": lake,
     "curves": curves,
     "weights": weights,
 }

@@ -114,9 +114,16 @@ def prototype_head(answer: Callable[..., Any]) -> str:
         )
         expect(close(weight, 2 * c), "the weight is not 2 c.")
         square = c.square().sum(1)
-        expect(not close(bias, square), "the sign of the bias is wrong: it is -|c|^2.")
-        expect(not close(bias, -square.sqrt()), "the bias is minus the *squared* length of c.")
-        expect(not close(bias, -2 * square), "the bias is -|c|^2, without the factor 2.")
+        bias = bias - (bias + square).mean()  # a constant for all classes changes no softmax
+        expect(
+            not close(bias, square - 2 * square.mean()),
+            "the sign of the bias is wrong: it is -|c|^2.",
+        )
+        for wrong, hint in (
+            (-square.sqrt(), "the bias is minus the *squared* length of c."),
+            (-2 * square, "the bias is -|c|^2, without the factor 2."),
+        ):
+            expect(not close(bias, wrong - (wrong + square).mean()), hint)
         expect(close(bias, -square), "the bias is not -|c|^2.")
     return "a linear layer, and the nearest prototype wins."
 
@@ -164,6 +171,7 @@ def head_floor(answer: Callable[..., Any]) -> str:
     generator = torch.Generator().manual_seed(3)
     first = torch.tensor([[3.0, 0, 0, 0], [0, 2, 0, 0], [0, 0, 1, 0]], dtype=torch.float64)
     other = torch.randn(6, 8, generator=generator, dtype=torch.float64)
+    first, other = (y - y.mean(1, keepdim=True) for y in (first, other))
     for values, d in ((first, 1), (first, 2), (other, 3), (other, 6)):
         got = number(call(answer, values.clone(), d), "head_floor(...)")
         s = torch.linalg.svdvals(values)
@@ -189,11 +197,11 @@ def head_floor(answer: Callable[..., Any]) -> str:
         ):
             expect(not close(got, wrong), hint)
         raise Hint(f"at d = {d} it should be {right:.4f}, and {got:.4f} came back.")
-    return "the squared singular values from the d-th on, over the number of entries."
+    return "the squared singular values after the d-th, over the number of entries."
 
 
 class _Net(nn.Module):
-    """Two layers with a bend; any names, any order."""
+    """Two layers with a bend."""
 
     def __init__(self, outputs: int, seed: int) -> None:
         super().__init__()
@@ -204,6 +212,14 @@ class _Net(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.last(torch.tanh(self.first(x)))
+
+
+def _deeper(outputs: int, seed: int) -> nn.Module:
+    """Another network, with other names: a meta-loss must not know the first one's."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        layers = nn.Linear(3, 4, bias=False), nn.Tanh(), nn.Linear(4, 4), nn.Tanh()
+        return nn.Sequential(*layers, nn.Linear(4, outputs)).double()
 
 
 def _exam_episode(tasks: int, ways: int, seed: int) -> Episode:
@@ -250,6 +266,8 @@ def _specimen(
 SPECIMENS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("first-order MAML (no create_graph)", {"order": 1}),
     ("one that adapts nothing", {"adapt": False}),
+    ("one that takes one inner step, whatever was asked for", {"one_step": True}),
+    ("one that starts a task where the one before it ended", {"restart": True}),
     ("one that scores the support set", {"on": "support"}),
     ("one that sums over the tasks", {"total": True}),
 )
@@ -279,8 +297,14 @@ def meta_loss(answer: Callable[..., Any]) -> str:
     >>> meta_loss(_specimen(order=1))
     Not yet: the value is right and the gradient is first order: the inner gradient needs create_graph=True.
     """
-    for tasks, ways, steps, lr in ((3, 2, 1, 0.5), (2, 3, 3, 0.3), (1, 2, 0, 0.5)):
-        network, episode = _Net(ways, seed=steps), _exam_episode(tasks, ways, seed=ways)
+    settings = (
+        (_Net, 3, 2, 1, 0.5),
+        (_Net, 2, 3, 3, 0.3),
+        (_Net, 1, 2, 0, 0.5),
+        (_deeper, 2, 2, 2, 0.5),
+    )
+    for make, tasks, ways, steps, lr in settings:
+        network, episode = make(ways, seed=steps), _exam_episode(tasks, ways, seed=ways)
         before = [p.detach().clone() for p in network.parameters()]
         value, got = _value_and_gradient(call(answer, network, episode, lr, steps), network)
         same = all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
@@ -324,10 +348,10 @@ def meta_loss(answer: Callable[..., Any]) -> str:
                 "the value is right, but the gradient is not that of MAML: is something detached?"
             )
         raise Hint(
-            f"with {tasks} tasks and {steps} inner steps the loss is {float(value):.4f}, and {float(right_value):.4f} was "
+            f"with {tasks} task(s) and {steps} inner step(s) the loss is {float(value):.4f}, and {float(right_value):.4f} was "
             "expected."
         )
-    return "values and gradients are those of mm.MAML for 0, 1 and 3 inner steps."
+    return "values and gradients are those of mm.MAML, on two networks, for 0 to 3 inner steps."
 
 
 @check
@@ -344,7 +368,7 @@ def is_second_order(answer: Callable[..., Any]) -> str:
     )
     for name, fault in SPECIMENS:
         expect(not _said(answer, _specimen(**fault)), f"your test passes {name}.")
-    return "it passes the right one and fails each of the four wrong ones."
+    return "it passes the right one and fails each of the six wrong ones."
 
 
 def _said(answer: Callable[..., Any], implementation: Callable[..., Any]) -> bool:

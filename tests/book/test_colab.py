@@ -15,7 +15,9 @@ import needs
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-NOTEBOOK = ROOT / "chapters" / "02_tasks_and_episodes.ipynb"
+# one of them in every run; with MINIMETA_ALONE=all each of them, which takes ten minutes
+EVERY = os.environ.get("MINIMETA_ALONE") == "all"
+NOTEBOOKS = sorted((ROOT / "chapters").glob("*.ipynb" if EVERY else "02_*.ipynb"))
 MACHINE = ROOT / ".colab"  # kept between runs: it takes a minute to set up
 
 # what Colab has of what a notebook needs; torch is the one this book is tested with
@@ -78,9 +80,10 @@ def wheel(folder: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_notebook_alone_installs_minimeta_and_changes_nothing_else(tmp_path):
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_alone_installs_minimeta_and_changes_nothing_else(notebook, tmp_path):
     needs_package_index(tmp_path / "index")
-    nb = nbformat.read(NOTEBOOK, 4)
+    nb = nbformat.read(notebook, 4)
     install = next(cell for cell in nb.cells if cell.cell_type == "code")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf8"))["project"]
     address = f"minimeta[viz] @ git+{project['urls']['Repository']}"

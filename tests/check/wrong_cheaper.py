@@ -21,16 +21,20 @@ def floor(make):
     return lambda Y, d: make(torch.linalg.svdvals(Y), d, Y.numel())
 
 
-def judge(*, gradient=True, value=True):
+def judge(*, gradient=True, value=True, steps=2, exact=False):
     """A test that looks at the value only, or at the gradient's presence only."""
 
     def wrong(meta_loss):
         from minimeta.check.cheaper import _exam_episode, _Net
 
         network, episode = _Net(2, seed=0), _exam_episode(2, 2, seed=0)
-        loss = meta_loss(network, episode, 0.5, 2)
-        right = MAML(network, inner_lr=0.5, inner_steps=2).loss(episode)
+        loss = meta_loss(network, episode, 0.5, steps)
+        right = MAML(network, inner_lr=0.5, inner_steps=steps).loss(episode)
         same = not value or bool(torch.isclose(loss, right))
+        if same and exact:
+            weights = list(network.parameters())
+            pairs = zip(*(torch.autograd.grad(out, weights) for out in (loss, right)), strict=True)
+            same = all(torch.allclose(a, b) for a, b in pairs)
         return same and (not gradient or loss.requires_grad)
 
     return wrong
@@ -89,6 +93,7 @@ WRONG = {
         (lambda meta_loss: False, "fails a right implementation"),
         (judge(), "passes first-order MAML"),
         (judge(value=False), "passes first-order MAML"),
+        (judge(steps=1, exact=True), "takes one inner step"),
         (lambda meta_loss: "yes", "True or False"),
     ],
 }  # fmt: skip
