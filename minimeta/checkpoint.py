@@ -10,17 +10,17 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from minimeta.description import describe
 from minimeta.errors import MinimetaError
 from minimeta.evaluate import Result
 from minimeta.files import replacing
 from minimeta.sources import Tasks
-from minimeta.weights import describe
 
 FORMAT = 2
 # what a schedule changes as it goes, and its base rates, which are the optimiser's initial_lr
-MOVING = {"last_epoch", "_step_count", "_last_lr", "T_cur", "T_i", "base_lrs"} | {
-    "_is_initial",
-    "_get_lr_called_within_step",
+MOVING = {
+    *("last_epoch", "_step_count", "_last_lr", "T_cur", "T_i", "base_lrs"),
+    *("_is_initial", "_get_lr_called_within_step"),
 }
 
 

@@ -27,7 +27,7 @@ LAYERS = [
     }
     | {"maml", "mamlpp", "reptile", "implicit", "protomaml", "lineargaussian"}
     | {"protonet", "relationnet", "matchingnet", "setlearner", "ridge", "linearhead", "baselines"},
-    {"evaluate", "checkpoint", "optimizers", "train", "weights"},
+    {"description", "evaluate", "checkpoint", "optimizers", "train", "weights"},
     {"presets", "curves", "papertable", "reproduce", "speedrun"},
     {"classifier"},
     {"check", "viz", "demo", "doctor", "experiments", "cli"},
