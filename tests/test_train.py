@@ -279,6 +279,9 @@ def test_the_progress_bar_is_quiet_where_nobody_watches(capfd):
         (dict(steps=1, val_every=0), "val_every=0"),
         (dict(steps=1, checkpoint_every=0), "checkpoint_every=0"),
         (dict(steps=1, val_episodes=1), "val_episodes=1"),
+        (dict(steps=1, val_tasks="val"), "a str was given as val_tasks; make a task source"),
+        (dict(steps=1, capture="no"), "capture='no' was given; it is True, False or None"),
+        (dict(steps=1, optimizer="adam"), "optimizer='adam' was given; make one"),
     ],
 )
 def test_bad_input_gets_a_sentence(arguments, message):
