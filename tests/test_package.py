@@ -29,7 +29,7 @@ LAYERS = [
     | {"protonet", "relationnet", "matchingnet", "setlearner", "ridge", "linearhead", "baselines"},
     {"description", "evaluate", "checkpoint", "optimizers", "train", "weights"},
     {"presets", "curves", "papertable", "reproduce", "speedrun"},
-    {"classifier"},
+    {"inputs", "classifier"},
     {"check", "viz", "demo", "doctor", "experiments", "cli"},
 ]
 
