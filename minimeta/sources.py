@@ -10,6 +10,7 @@ Episode(32 tasks, 5-way 1-shot, 15 queries, 1x28x28)
 """
 
 import functools
+import operator
 from collections.abc import Sequence
 
 import torch
@@ -19,7 +20,7 @@ from minimeta import hashing
 from minimeta.data import sinusoids
 from minimeta.data.pool import ClassPool
 from minimeta.episodes import Episode, count_queries
-from minimeta.errors import MinimetaError, check_count, check_seed, shown
+from minimeta.errors import MinimetaError, check_count, shown
 
 
 class Tasks:
@@ -50,7 +51,7 @@ class Tasks:
         indices
             T task numbers: a list, a range or an int64 tensor (T,).
         seed
-            Chooses one of 2^64 unrelated streams of tasks: a whole number that fits 64 bits.
+            Chooses one of 2^64 unrelated streams of tasks.
 
         Returns
         -------
@@ -67,17 +68,18 @@ class Tasks:
         """
         try:
             numbers = torch.as_tensor(indices, device=self.device)
+            seed = operator.index(seed)
         except (TypeError, ValueError, RuntimeError, OverflowError) as error:
             raise MinimetaError(
-                f"task numbers {shown(indices)} were given; they are a list, range or int64 tensor."
+                f"task numbers {shown(indices)} and seed {shown(seed)} were given; the numbers are a list, range or "
+                "int64 tensor, and the seed is one whole number."
             ) from error
         if numbers.ndim != 1 or len(numbers) == 0 or numbers.dtype != torch.int64:
             raise MinimetaError(
                 f"task numbers of shape {tuple(numbers.shape)} and type {numbers.dtype} were given; "
                 "give a list, range or int64 tensor of at least one number."
             )
-        start = hashing.start(check_seed("seed", seed), self.device)
-        key = hashing.fold(start, hashing.text_word(self.split))
+        key = hashing.fold(hashing.start(seed, self.device), hashing.text_word(self.split))
         return self._draw(hashing.fold(key, numbers), numbers)
 
     def sample(self, tasks: int, generator: torch.Generator | None = None) -> Episode:

@@ -15,14 +15,10 @@ def test_a_seed_that_torch_takes_passes(seed):
 
 
 @pytest.mark.parametrize("seed", [1.0, "1", None, -(1 << 63) - 1, 1 << 64, 10**23])
-def test_any_other_seed_is_refused_wherever_one_is_given(seed):
-    tasks, mlp = mm.tasks("sinusoids", shots=2, queries=2), mm.MLP(1, 1, (2,))
-    learner = mm.MAML(mlp, inner_lr=0.01)
+def test_any_other_seed_is_refused_where_torch_would_choke_on_it(seed):
+    episode, mlp = mm.tasks("sinusoids", shots=2, queries=2).at([0]), mm.MLP(1, 1, (2,))
     calls = [
-        lambda: tasks.at([0], seed=seed),
-        lambda: mm.meta_train(learner, tasks, steps=1, seed=seed),
-        lambda: mm.meta_test(learner, tasks, episodes=2, seed=seed),
-        lambda: FromScratch(mlp, steps=1, lr=0.1, seed=seed)(tasks.at([0])),
+        lambda: FromScratch(mlp, steps=1, lr=0.1, seed=seed)(episode),
         lambda: demo.train("MAML", seed=seed, effort=1e-9),
     ]
     for call in calls:

@@ -136,13 +136,13 @@ def test_bad_task_numbers_get_a_sentence(indices):
         mm.tasks("sinusoids").at(indices)
 
 
-def test_a_seed_is_any_whole_number_of_64_bits():
+def test_a_seed_is_any_whole_number():
     tasks = mm.tasks("sinusoids")
     expected = tasks.at([0], seed=3).query_x
     assert torch.equal(tasks.at([0], seed=np.int64(3)).query_x, expected)
     assert torch.equal(tasks.at([0], seed=torch.tensor(3)).query_x, expected)
-    for bad in (0.5, None, "3", 1 << 64):
-        with pytest.raises(MinimetaError, match="seed=.* is one whole number"):
+    for bad in (0.5, None, "3"):
+        with pytest.raises(MinimetaError, match="seed is one whole number"):
             tasks.at([0], seed=bad)
     with pytest.raises(MinimetaError, match="tasks=0"):
         tasks.sample(0)
