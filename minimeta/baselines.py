@@ -30,7 +30,7 @@ from minimeta.adapting import Adapting
 from minimeta.data.pool import ClassPool
 from minimeta.embedding import embed_vectors
 from minimeta.episodes import Episode
-from minimeta.errors import DivergedError, MinimetaError, check_count, check_rate, shown
+from minimeta.errors import DivergedError, MinimetaError, check_count, check_rate, check_seed, shown
 from minimeta.learner import Learner, evaluating, require_classes, require_match, task_losses
 from minimeta.norm import BatchNorm
 from minimeta.protonet import prototypes, squared_distances
@@ -101,7 +101,7 @@ def anew(network: nn.Module, seed: int) -> nn.Module:
     """
     copied = copy.deepcopy(network)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(check_seed("seed", seed))
         for name, part in copied.named_modules():
             if isinstance(part, BatchNorm):
                 nn.init.ones_(part.weight)
@@ -170,7 +170,7 @@ def pretrain(
             "end the encoder with nn.Flatten()."
         )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(check_seed("seed", seed))
         head = (CosineLinear if cosine else nn.Linear)(shape[1], len(pool)).to(device)
     optimizer = torch.optim.Adam([*encoder.parameters(), *head.parameters()], lr=lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, check_count("steps", steps))

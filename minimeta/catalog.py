@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from minimeta.data import SPLITS, glyphs, omniglot
 from minimeta.data.pool import ClassPool
 from minimeta.episodes import Episode
-from minimeta.errors import MinimetaError
+from minimeta.errors import MinimetaError, check_device
 from minimeta.sources import ClassTasks, FixedTasks, SinusoidTasks, Tasks
 from minimeta.synthetic import AttributeTasks
 
@@ -61,7 +61,7 @@ def tasks(
     Raises
     ------
     MinimetaError
-        For an unknown name, split or option, data that cannot be read, or counts that they cannot meet.
+        For an unknown name, split or option, a device that is not there, data that cannot be read, or counts that they cannot meet.
 
     Examples
     --------
@@ -71,6 +71,7 @@ def tasks(
     >>> tasks((x, y), ways=2, shots=1, queries=2)
     ClassTasks(arrays/train, 2-way 1-shot, 2 queries, 2 classes)
     """
+    device = check_device(device)
     counts = dict(ways=5 if ways is None else ways, shots=shots, queries=queries, split=split)
     if not isinstance(source, str):
         name, pool = _own(source, split, options)
@@ -98,7 +99,7 @@ def tasks(
                 "fixed list of test tasks of 20 ways and 1 shot: say split='test' and leave the rest."
             )
         runs = Episode(*omniglot.lake_runs(**options))
-        return FixedTasks(runs.to(torch.device(device)), name=source)
+        return FixedTasks(runs.to(device), name=source)
     if source not in POOLS:
         if os.path.exists(source):
             raise MinimetaError(

@@ -3,19 +3,25 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from minimeta.description import describe
 from minimeta.errors import MinimetaError
 from minimeta.evaluate import Result
 from minimeta.files import replacing
 from minimeta.sources import Tasks
-from minimeta.weights import describe
 
-FORMAT = 1
+FORMAT = 2
+# what a schedule changes as it goes, and its base rates, which are the optimiser's initial_lr
+MOVING = {
+    *("last_epoch", "_step_count", "_last_lr", "T_cur", "T_i", "base_lrs"),
+    *("_is_initial", "_get_lr_called_within_step"),
+}
 
 
 @dataclass(repr=False)
@@ -81,7 +87,7 @@ class Run:
             "val_tasks": "" if val_tasks is None else f"{val_tasks!r} {val_tasks.fingerprint}",
             "meta_batch": str(self.record.meta_batch),
             "optimizer": f"{type(self.optimizer).__name__} {rates}",
-            "schedule": type(self.schedule).__name__,
+            "schedule": f"{type(self.schedule).__name__} {_settings(self.schedule)}",
             **{name: str(value) for name, value in settings.items()},
         }
 
@@ -125,8 +131,13 @@ class Run:
                 f"{path} is not a minimeta checkpoint that can be read "
                 f"({type(error).__name__}); move it away to start anew."
             ) from error
-        if found != (FORMAT, self.identity):
-            differ = [k for k, v in self.identity.items() if found[1].get(k) != v] or ["format"]
+        if found[0] != FORMAT:
+            raise MinimetaError(
+                f"{path} was saved by another version of minimeta (format {found[0]}, not {FORMAT}); finish "
+                "that run with the version that began it, or move the file away to start anew."
+            )
+        if found[1] != self.identity:
+            differ = [k for k, v in self.identity.items() if found[1].get(k) != v] or ["settings"]
             raise MinimetaError(
                 f"{path} belongs to another run (different: {', '.join(differ)}); give another "
                 "checkpoint file, or move this one away to start anew."
@@ -149,3 +160,19 @@ class Run:
         self.record.losses = saved["losses"].tolist()
         self.record.val = [(step, Result(**values)) for step, values in saved["val"]]
         self.record.best_step, self.record.seconds = saved["best_step"], saved["seconds"]
+
+
+def _settings(schedule: LRScheduler | None) -> dict[str, Any]:
+    """Return what a schedule was made with, as plain data; functions cannot be compared."""
+    return {} if schedule is None else _plain(schedule.state_dict())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items() if k not in MOVING}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, Tensor):
+        return value.tolist()
+    # what an object looks like may hold its address, which is another one in every process
+    return value if isinstance(value, str | int | float | None) else type(value).__name__

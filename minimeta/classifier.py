@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from minimeta.episodes import Episode
 from minimeta.errors import MinimetaError
+from minimeta.inputs import as_numpy, check_scale, one_kind, remedy
 from minimeta.learner import Learner
 from minimeta.norm import BN, bn_mode, normalised
 from minimeta.protonet import ProtoNet
@@ -66,7 +67,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
     X is (n, features) or (n, \*item), pictures (n, channels, height, width): an array, a tensor, a data
     frame or lists. It takes the learner's device and floating-point type; a learner without
     parameters computes in float64. Pictures of type uint8 are divided by 255; nothing else is scaled,
-    and no axis is added or moved. Labels are strings, booleans or whole numbers. Where a batch
+    and no axis is added or moved. Labels are strings, or they are booleans or whole numbers. Where a batch
     normalisation of torch's keeps no averages, queries see each other. MAML adapts in every call.
 
     Examples
@@ -101,7 +102,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             raise MinimetaError(f"learner={learner!r} was given; give a module, as mm.ProtoNet is.")
         if not (self.chunk is None or (isinstance(self.chunk, Integral) and self.chunk > 0)):
             raise MinimetaError(f"chunk={self.chunk!r} was given; it is 1 query or more, or None.")
-        X, y = validate_data(self, _numpy(X), _numpy(y), allow_nd=True, copy=True)
+        X, y = validate_data(self, as_numpy(X), one_kind(as_numpy(y)), allow_nd=True, copy=True)
         kind = type_of_target(y, input_name="y")
         if kind not in ("binary", "multiclass"):
             raise MinimetaError(f"Unknown label type: {kind}; give strings, booleans or integers.")
@@ -128,10 +129,11 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         MinimetaError
-            If the examples have another shape than in ``fit``, or a score is not a number.
+            If the examples have another shape or another scale than in ``fit``, or a score is not a
+            number.
         """
         check_is_fitted(self)
-        X = _numpy(X)
+        X = as_numpy(X)
         given = tuple(X.shape if hasattr(X, "shape") else np.asarray(X).shape)
         fitted = self.support_x_.shape
         if max(len(given), len(fitted)) > 2 and given[1:] != fitted[1:]:
@@ -139,7 +141,9 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
                 f"X has shape {given} but the classifier was fitted on examples of shape {fitted[1:]}; "
                 "give examples of the same shape, and a single one as x[None]."
             )
-        scores = self._scores(validate_data(self, X, reset=False, allow_nd=True))
+        X = validate_data(self, X, reset=False, allow_nd=True)
+        check_scale(self.support_x_, X)
+        scores = self._scores(X)
         if not isinstance(self.learner_, RelationNet):
             return softmax(scores, axis=1)
         scores = scores + np.finfo(float).tiny  # if all are 0, all classes are equally probable
@@ -181,6 +185,9 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             self._scores(self.support_x_[:1])
         except Exception as error:
             shape, why = self.support_x_.shape, str(error).split("\n")[0].rstrip(".")
+            # the learners' names for the network that sees X itself
+            network = getattr(self.learner_, "encoder", getattr(self.learner_, "network", None))
+            why = remedy(self.support_x_, network) or why
             if len(shape) > 2:
                 why += "; pictures are (n, channels, height, width)"
             if not isinstance(self.learner_, Learner):
@@ -195,8 +202,3 @@ def _transductive(learner: nn.Module) -> bool:
     """Say whether a prediction of the learner in ``eval()`` mode depends on the other queries."""
     torchs = [m for m in learner.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     return "batch" in bn_mode(learner) or any(m.running_mean is None for m in torchs)
-
-
-def _numpy(values: Any) -> Any:
-    """Return a tensor as an array; leave anything else to scikit-learn."""
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else values

@@ -14,13 +14,14 @@ from torch import nn
 import minimeta as mm
 from minimeta import demo, doctor, experiments
 from minimeta.data import omniglot
-from minimeta.errors import MinimetaError, check_count
+from minimeta.errors import MinimetaError, check_count, check_seed
 from minimeta.norm import BN_MODES
 
 EXAMPLES = """examples:
   minimeta demo                                       three learners on letters, under 4 minutes
   minimeta train protonet --steps 500 --out proto.safetensors
   minimeta test proto.safetensors --data glyphs --episodes 600
+  minimeta test protonet-omniglot-5w1s --data omniglot
   minimeta reproduce omniglot --cells protonet-5w1s --seeds 1
   minimeta speedrun protonet --device cuda
   minimeta data get omniglot
@@ -33,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.threads is not None:
             torch.set_num_threads(check_count("--threads", arguments.threads))
+        if "seed" in arguments:
+            check_seed("--seed", arguments.seed)
         arguments.run(arguments)
     except MinimetaError as error:
         print(f"minimeta: {error}", file=sys.stderr)
@@ -90,7 +93,10 @@ def parser() -> argparse.ArgumentParser:
     one.set_defaults(run=_train)
 
     one = commands.add_parser("test", help="score saved weights", formatter_class=shape)
-    one.add_argument("weights", type=Path, help="file written by minimeta train")
+    one.add_argument(
+        "weights",
+        help=f"file written by minimeta train, or one of {', '.join(mm.weights.pretrained())}",
+    )
     _task_options(one, ways=5, shots=1, queries=15)
     one.add_argument(
         "--split", choices=("train", "val", "test"), default="test", help="which classes"

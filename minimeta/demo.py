@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from minimeta.catalog import tasks
-from minimeta.errors import MinimetaError
+from minimeta.errors import MinimetaError, check_seed
 from minimeta.evaluate import Result, meta_test
 from minimeta.learner import evaluating
 from minimeta.maml import MAML
@@ -51,7 +51,7 @@ def train(name: str, *, seed: int = 0, effort: float = 1.0) -> tuple[nn.Module, 
     """Train one learner of SETTINGS; ``effort`` is the fraction of its steps to take."""
     setting = SETTINGS[name]
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(check_seed("seed", seed))
         learner = setting.make()
     steps = max(1, round(effort * setting.steps))
     optimizer = torch.optim.Adam(learner.parameters(), lr=setting.lr)

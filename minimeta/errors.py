@@ -8,6 +8,8 @@ import numbers
 import operator
 from typing import Any
 
+import torch
+
 
 class MinimetaError(ValueError):
     """Something the caller gave cannot work; the message says what, why and what to do.
@@ -56,3 +58,34 @@ def check_rate(word: str, value: Any, *, zero: bool = False) -> None:
         raise MinimetaError(
             f"{word}={shown(value)} was given; it is a finite number {'of at least' if zero else 'above'} 0."
         )
+
+
+def check_seed(word: str, value: Any) -> int:
+    """Return a whole number that fits 64 bits, as torch's generators take it, or refuse ``value``."""
+    try:
+        seed = operator.index(value)
+    except TypeError:
+        seed = 1 << 64
+    if not -(1 << 63) <= seed < 1 << 64:
+        raise MinimetaError(
+            f"{word}={shown(value)} was given; it is one whole number that fits 64 bits, such as 0."
+        )
+    return seed
+
+
+def check_device(device: Any) -> torch.device:
+    """Return a device of this machine, or say which ones there are.
+
+    >>> check_device("cpu")
+    device(type='cpu')
+    """
+    try:
+        found = torch.device(device)
+        torch.zeros(1, device=found).item()  # only using it tells whether it is there
+    except (RuntimeError, AssertionError, TypeError) as error:
+        gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        raise MinimetaError(
+            f"device={shown(device)} was given, but what torch can use on this machine is "
+            f"{', '.join(['cpu', *gpus])}; give one of these."
+        ) from error
+    return found

@@ -2,10 +2,10 @@
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim import LBFGS, Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from minimeta.errors import MinimetaError
+from minimeta.errors import MinimetaError, shown
 
 
 def adam(learner: nn.Module, lr: float) -> torch.optim.Adam:
@@ -34,7 +34,27 @@ def optimised(optimizer: Optimizer) -> list[Tensor]:
 
 
 def check_optimizer(learner: nn.Module, optimizer: Optimizer, schedule: LRScheduler | None) -> None:
-    """Refuse an optimiser or a schedule of something else."""
+    """Refuse an optimiser or a schedule of something else, or one that a loop cannot step."""
+    if not isinstance(optimizer, Optimizer):
+        raise MinimetaError(
+            f"optimizer={shown(optimizer)} was given; make one of torch's over the learner's parameters, "
+            "such as torch.optim.SGD(learner.parameters(), lr=0.1)."
+        )
+    if isinstance(optimizer, LBFGS):
+        raise MinimetaError(
+            "LBFGS was given as optimizer, but it asks for the loss again and again within a step, which "
+            "here sees its tasks once; use another, such as torch.optim.Adam."
+        )
+    if schedule is not None and not isinstance(schedule, LRScheduler):
+        raise MinimetaError(
+            f"schedule={shown(schedule)} was given; make one of torch's over the optimizer, such as "
+            "torch.optim.lr_scheduler.LambdaLR(optimizer, function)."
+        )
+    if isinstance(schedule, ReduceLROnPlateau):
+        raise MinimetaError(
+            "ReduceLROnPlateau was given as schedule, but it waits for a score and here every step is the "
+            "same to it; use one that counts steps, such as CosineAnnealingLR."
+        )
     own = {id(p) for p in learner.parameters()}
     if not all(id(p) in own for p in optimised(optimizer)):
         raise MinimetaError(

@@ -19,7 +19,7 @@ from torch import nn
 
 from minimeta import rows
 from minimeta.catalog import tasks
-from minimeta.errors import MinimetaError, check_count, check_rate
+from minimeta.errors import MinimetaError, check_count, check_device, check_rate
 from minimeta.evaluate import meta_test
 from minimeta.norm import BN, bn_mode
 from minimeta.papertable import CELLS, cell_name
@@ -82,6 +82,7 @@ def omniglot(
     wanted = [cell for cell in CELLS if not cells or cell_name(*cell) in cells]
     check_rate("effort", effort)
     check_episodes(episodes)
+    check_device(device)
     folder = rows.opened(folder)
     for seed in seeds:
         for method, ways, shots in wanted:
@@ -123,6 +124,7 @@ def lake(
     characters are training characters of the usual split. Nothing is selected: there is no val set.
     """
     check_rate("effort", effort)
+    check_device(device)
     folder = rows.opened(folder)
     found = []
     for seed in seeds:

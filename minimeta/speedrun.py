@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from minimeta.catalog import tasks
-from minimeta.errors import MinimetaError, check_rate
+from minimeta.errors import MinimetaError, check_device, check_rate, check_seed
 from minimeta.evaluate import meta_test
 from minimeta.papertable import PAPER, RERUN
 from minimeta.presets import PRESETS, start
@@ -59,6 +59,8 @@ def run(
         raise MinimetaError(f"there is no speedrun of {method!r}; there is {', '.join(RUNS)}.")
     check_rate("effort", effort)
     check_episodes(episodes)
+    check_device(device)
+    check_seed("seed", seed)
     name, target = RUNS[method]
     preset = PRESETS[name]
     learner = start(preset, seed).to(device)

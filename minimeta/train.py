@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from minimeta.checkpoint import Run, Training
 from minimeta.episodes import Episode
-from minimeta.errors import DivergedError, MinimetaError, check_count, check_rate
+from minimeta.errors import DivergedError, MinimetaError, check_count, check_rate, shown
 from minimeta.evaluate import meta_test, tasks_at_once
 from minimeta.fast.captured import Captured, recorder
 from minimeta.optimizers import adam, check_optimizer, optimised, recordable, trainable
@@ -66,8 +66,8 @@ def meta_train(
     lr
         Rate of Adam (default 0.001), if you give no ``optimizer``.
     optimizer, schedule
-        Any torch optimiser over the learner's parameters, and any schedule over it, stepped once an
-        outer step.
+        Any torch optimiser over the learner's parameters but LBFGS, and any schedule over it but
+        ReduceLROnPlateau, stepped once an outer step.
     clip
         Largest gradient norm; None: no clipping.
     seed
@@ -76,8 +76,9 @@ def meta_train(
         If given, every ``val_every`` steps and at the end the learner is scored on ``val_episodes``
         tasks of this source, and it ends up with the weights that scored best.
     checkpoint, checkpoint_every
-        A file that is rewritten every so many steps, and from which the run goes on if it exists. A
-        run ends with the same bits whether it was broken or not, on a CPU at equal thread count.
+        A file that is rewritten every so many steps, and from which the run goes on if it exists and is
+        of this run, schedule included (functions in it are not compared). A run ends with the same
+        bits whether it was broken or not, on a CPU at equal thread count.
     chunk
         Tasks whose gradients are computed at a time (memory); None chooses. Statistics are never
         pooled over tasks, so it does not change the result.
@@ -103,7 +104,9 @@ def meta_train(
     if chunk is not None:
         check_count("chunk", chunk)
     _check_numbers(steps, val_episodes, lr, clip)
-    _check_fit(learner, tasks)
+    _check_fit(learner, tasks, val_tasks)
+    if capture not in (None, True, False):
+        raise MinimetaError(f"capture={shown(capture)} was given; it is True, False or None.")
     if optimizer is None:
         optimizer = adam(learner, 1e-3 if lr is None else lr)
     elif lr is not None:
@@ -216,16 +219,20 @@ def _check_numbers(steps: int, val_episodes: int, lr: float | None, clip: float 
             check_rate(word, value)
 
 
-def _check_fit(learner: nn.Module, tasks: Tasks) -> None:
+def _check_fit(learner: nn.Module, tasks: Tasks, val_tasks: Tasks | None) -> None:
     if not isinstance(learner, nn.Module) or not hasattr(learner, "loss"):
         raise MinimetaError(
             f"a {type(learner).__name__} was given to train; a learner is an nn.Module with "
             "forward(episode) and loss(episode), such as ProtoNet(network)."
         )
-    if not isinstance(tasks, Tasks):
-        raise MinimetaError(
-            f"a {type(tasks).__name__} was given as tasks; make a task source with minimeta.tasks."
-        )
+    for word, source in (
+        ("tasks", tasks),
+        ("val_tasks", tasks if val_tasks is None else val_tasks),
+    ):
+        if not isinstance(source, Tasks):
+            raise MinimetaError(
+                f"a {type(source).__name__} was given as {word}; make a task source with minimeta.tasks."
+            )
     parameters = trainable(learner)
     if not parameters:
         raise MinimetaError(

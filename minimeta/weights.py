@@ -12,57 +12,22 @@ and pass it along.
 """
 
 import json
-import re
+import os
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from minimeta.baselines import FromScratch, SimpleShot
-from minimeta.errors import MinimetaError
+from minimeta.description import describe, rebuild
+from minimeta.errors import MinimetaError, shown
 from minimeta.files import replacing
-from minimeta.implicit import ImplicitMAML
-from minimeta.linearhead import CosineHead, LinearHead
-from minimeta.maml import MAML
-from minimeta.mamlpp import MAMLPlusPlus
-from minimeta.matchingnet import MatchingNet
-from minimeta.networks import MLP, Conv4
-from minimeta.protomaml import ProtoMAML
-from minimeta.protonet import ProtoNet
-from minimeta.relationnet import RelationModule, RelationNet
-from minimeta.reptile import Reptile
-from minimeta.ridge import R2D2
-from minimeta.setlearner import SetLearner
 
 FORMAT = "1"
 PRETRAINED = Path(__file__).parent / "pretrained"
-# what a file may ask for by name: nothing else is ever built
-BUILDERS: dict[str, type[nn.Module]] = {
-    c.__name__: c
-    for c in (
-        MAML,
-        MAMLPlusPlus,
-        CosineHead,
-        FromScratch,
-        ImplicitMAML,
-        LinearHead,
-        SimpleShot,
-        MatchingNet,
-        ProtoMAML,
-        R2D2,
-        Reptile,
-        SetLearner,
-        ProtoNet,
-        RelationNet,
-        Conv4,
-        MLP,
-        RelationModule,
-        nn.Identity,
-        nn.Flatten,
-    )
-}
 
 
 def save(learner: nn.Module, path: str | Path, *, note: str = "") -> Path:
@@ -76,9 +41,25 @@ def save(learner: nn.Module, path: str | Path, *, note: str = "") -> Path:
         Usually ending in ``.safetensors``.
     note
         Free text to keep with the weights, such as how they were trained.
+
+    Raises
+    ------
+    MinimetaError
+        If the learner is no module, the path no name of a file, or the note no text.
     """
-    path = Path(path)
-    tensors = {name: t.detach().contiguous().cpu() for name, t in learner.state_dict().items()}
+    if not isinstance(learner, nn.Module):
+        raise MinimetaError(
+            f"{shown(learner)} was given to save; give a learner, or any other nn.Module."
+        )
+    if not isinstance(note, str):
+        raise MinimetaError(
+            f"note={shown(note)} was given; it is a text, so write it as one, as json.dumps does."
+        )
+    path = Path(_checked_path(path))
+    if path.is_dir():
+        raise MinimetaError(f"{path} is a folder; give the name of a file to write.")
+    # clones: tied weights are one tensor under two names, which safetensors does not write
+    tensors = {n: t.detach().cpu().clone().contiguous() for n, t in learner.state_dict().items()}
     frozen = [name for name, p in learner.named_parameters() if not p.requires_grad]
     metadata = {
         "minimeta": FORMAT,
@@ -108,11 +89,18 @@ def card(name: str) -> dict[str, Any]:
 
 
 def _named(name: str) -> Path:
-    path = PRETRAINED / f"{name}.safetensors"
-    if not path.exists():
+    if name not in pretrained():
         raise MinimetaError(
             f"there is no file {name!r} and no trained learner of that name; the names are "
             f"{', '.join(pretrained())}."
+        )
+    return PRETRAINED / f"{name}.safetensors"
+
+
+def _checked_path(path: Any) -> Any:
+    if not isinstance(path, str | os.PathLike):
+        raise MinimetaError(
+            f"{shown(path)} was given as the path of a file; give a text or a Path."
         )
     return path
 
@@ -125,84 +113,88 @@ def load(path: str | Path, learner: nn.Module | None = None) -> nn.Module:
     path
         A file written by :func:`save`, or one of the names in :func:`minimeta.weights.pretrained`.
     learner
-        A learner of the same shape to load the weights into; needed when its network is not one of
-        minimeta's.
+        A learner of the same class and shapes to load the weights into; needed when its network is not
+        one of minimeta's. It keeps its own hyperparameters and takes the file's floating-point type
+        (its own types stay if the file has several). If the file is refused, it stays as it was.
 
     Raises
     ------
     MinimetaError
-        If the file is missing, is not a minimeta file, or describes another learner.
+        If the file is missing, is not a minimeta file, or holds a learner of another class or shape.
     """
-    if isinstance(path, str) and re.fullmatch(r"[\w-]+", path) and not Path(path).exists():
-        path = _named(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except FileNotFoundError:
-        raise MinimetaError(f"there is no file {path}; give the path of saved weights.") from None
-    except (SafetensorError, OSError) as error:
-        raise MinimetaError(f"{path} is not a readable safetensors file ({error}).") from None
-    if metadata.get("minimeta") != FORMAT:
+    if learner is not None and not isinstance(learner, nn.Module):
         raise MinimetaError(
-            f"{path} says minimeta format {metadata.get('minimeta')!r}; this version reads format "
-            f"{FORMAT!r}: save the weights again with this version."
+            f"learner={shown(learner)} was given; give a module to load into, or leave it out."
         )
+    path = _checked_path(path)
+    if not os.path.exists(path):
+        path = _named(str(path))
+    metadata, tensors = _read(Path(path))
     try:
         description, frozen = json.loads(metadata["learner"]), set(json.loads(metadata["frozen"]))
+        kind = description["class"].split(".")[-1]  # a script's classes change their module's name
         learner = rebuild(description) if learner is None else learner
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, MinimetaError):
             raise
         raise MinimetaError(
             f"{path} has no readable description of its learner ({error})."
         ) from None
-    try:
-        learner.load_state_dict(tensors)
-    except RuntimeError as error:
+    if type(learner).__name__ != kind:
         raise MinimetaError(
-            f"the weights in {path} were saved from {metadata['learner']} and do not fit this "
-            f"{type(learner).__name__}: {' '.join(str(error).split())[:200]}"
-        ) from None
+            f"{path} holds a {kind} but a {type(learner).__name__} was given to load it into; give a {kind}, "
+            "or take its weights alone with load_state_dict(mm.load(path).state_dict())."
+        )
+    _check_shapes(path, tensors, learner)
+    types = {t.dtype for t in tensors.values() if t.is_floating_point()}
+    if len(types) == 1:
+        learner.to(types.pop())
+    learner.load_state_dict(tensors)
     for name, parameter in learner.named_parameters():
         parameter.requires_grad_(name not in frozen)
     return learner.eval()
 
 
-def describe(module: nn.Module) -> dict[str, Any]:
-    """Describe a module as plain data: its class and, if it is one of minimeta's, its arguments now."""
-    kind = type(module)
-    known = BUILDERS.get(kind.__name__) is kind and _plain(module)
-    arguments = {
-        name: getattr(module, name, value)  # what can be changed later is an attribute of that name
-        for name, value in getattr(module, "config", {}).items()
-    }
-    return {
-        "class": kind.__name__ if known else f"{kind.__module__}.{kind.__qualname__}",
-        "arguments": {
-            name: describe(value) if isinstance(value, nn.Module) else value
-            for name, value in arguments.items()
-        },
-    }
-
-
-def _plain(module: nn.Module) -> bool:
-    """Say whether a module of torch's own is as its constructor makes it without arguments."""
-    return not isinstance(module, nn.Flatten) or (module.start_dim, module.end_dim) == (1, -1)
-
-
-def rebuild(description: dict[str, Any]) -> nn.Module:
-    """Build a module from its description, if it is one of minimeta's."""
-    name = description["class"]
-    if name not in BUILDERS:
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return the metadata and the tensors of a file that minimeta saved."""
+    if path.is_dir():
+        raise MinimetaError(f"{path} is a folder; give the path of saved weights.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, OSError) as error:
         raise MinimetaError(
-            f"the file holds a {name}, which minimeta cannot build; build the learner yourself and call "
-            "load(path, learner)."
+            f"{path} is not a readable safetensors file ({error}); it may be cut short, so download or "
+            "save it again."
+        ) from None
+    made = metadata.get("minimeta", "")
+    if not made.isdecimal():
+        raise MinimetaError(
+            f"{path} was not saved by minimeta; build the learner yourself and load such weights with "
+            "load_state_dict and safetensors.torch.load_file."
         )
-    return BUILDERS[name](**{k: _argument(v) for k, v in description["arguments"].items()})
+    if made != FORMAT:
+        raise MinimetaError(
+            f"{path} was made by a newer minimeta (format {made}; this version reads {FORMAT}); upgrade "
+            "minimeta."
+        )
+    return metadata, tensors
 
 
-def _argument(value: Any) -> Any:
-    if isinstance(value, dict):
-        return rebuild(value)
-    return tuple(value) if isinstance(value, list) else value
+def _check_shapes(path: Any, tensors: dict[str, Tensor], learner: nn.Module) -> None:
+    """Refuse weights of other names or shapes, before any of them is copied."""
+
+    def shape(name: str, among: dict[str, Tensor]) -> str:
+        return f"of shape {tuple(among[name].shape)}" if name in among else "missing"
+
+    own = learner.state_dict()
+    for name in [n for n, t in own.items() if is_lazy(t)]:  # such a layer takes the file's shapes
+        own[name] = tensors.get(name, torch.empty(0))
+    differ = [n for n in own | tensors if shape(n, own) != shape(n, tensors)]
+    if differ:
+        raise MinimetaError(
+            f"the weights in {path} do not fit this {type(learner).__name__}: {differ[0]} is "
+            f"{shape(differ[0], tensors)} in the file and {shape(differ[0], own)} here; make the learner "
+            "as the saved one was made."
+        )

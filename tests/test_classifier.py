@@ -247,8 +247,8 @@ BAD_FITS = [
     (FewShotClassifier(Conv4(size=16)), "a network becomes a learner as in mm.ProtoNet"),
     (
         FewShotClassifier(ProtoNet(Conv4())),
-        r"ProtoNet cannot learn from X of shape \(6, 1, 16, 16\) with 3 classes: images of shape "
-        r"\(1, 16, 16\) were given to a Conv4 made for \(1, 28, 28\).*channels, height, width",
+        r"ProtoNet cannot learn from X of shape \(6, 1, 16, 16\) with 3 classes: its Conv4 takes "
+        r"pictures of shape \(1, 28, 28\), so resize them to 28x28, or.*channels, height, width",
     ),
     (FewShotClassifier(ProtoNet(nn.Linear(3, 2))), "mat1 and mat2 shapes"),
     (FewShotClassifier(ProtoNet(nn.Identity())), "end the encoder with nn.Flatten"),

@@ -33,6 +33,17 @@ def test_train_then_test(learner, tmp_path, capsys):
     assert result["mean"] == direct.mean
 
 
+def test_learners_that_come_along_are_tested_by_name(capsys):
+    assert run("test", "protonet-omniglot-5w1s", "--episodes", 2, "--json", *QUICK) == 0
+    result = json.loads(capsys.readouterr().out)
+    tasks = mm.tasks("glyphs", split="test", ways=3, queries=2)
+    direct = mm.meta_test(mm.load("protonet-omniglot-5w1s"), tasks, episodes=2)
+    assert result["learner"] == "ProtoNet" and result["mean"] == direct.mean
+    with pytest.raises(SystemExit):
+        run("test", "--help")
+    assert "protonet-omniglot-5w1s" in capsys.readouterr().out
+
+
 def test_regression_on_the_command_line(tmp_path, capsys):
     path = tmp_path / "waves.safetensors"
     shape = ["--data", "sinusoids", "--shots", 10, "--queries", 10]
@@ -73,6 +84,10 @@ def test_more_refusals(tmp_path, capsys):
         (["train", "protonet", "--steps", 1, "--clip", -1, "--out", path, *QUICK], "clip=-1.0"),
         (["data", "list", "--threads", -1], "--threads=-1"),
         (["demo", "--effort", "nan"], "--effort nan"),
+        (["demo", "--seed", 10**23], "--seed=1000"),
+        (["train", "protonet", "--seed", 10**23, "--out", path], "--seed=1000"),
+        (["test", path, "--seed", 10**23], "--seed=1000"),
+        (["test", "protonet-omniglot"], "the names are "),
         (
             ["train", "protonet", "--steps", 1, "--out", "/dev/null/x", *QUICK],
             "minimeta: /dev/null",

@@ -36,6 +36,8 @@ def test_options_reach_the_experiment(tmp_path, monkeypatch):
         (["reproduce", "omniglot", "--seeds", "0"], "--seeds=0"),
         (["reproduce", "omniglot", "--cells", "maml"], "no cell named maml"),
         (["reproduce", "omniglot", "--effort", "-1"], "effort"),
+        (["reproduce", "omniglot", "--device", "foo"], "device='foo'"),
+        (["reproduce", "lake", "--device", "foo"], "device='foo'"),
         (["reproduce", "lake", "--episodes", "5"], "--episodes is not for lake"),
         (["reproduce", "sinusoids", "--device", "cuda"], "--device is not for sinusoids"),
         (["reproduce", "omniglot", "--report", "--cells", "x"], "no cell named x"),

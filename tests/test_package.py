@@ -27,9 +27,9 @@ LAYERS = [
     }
     | {"maml", "mamlpp", "reptile", "implicit", "protomaml", "lineargaussian"}
     | {"protonet", "relationnet", "matchingnet", "setlearner", "ridge", "linearhead", "baselines"},
-    {"evaluate", "checkpoint", "optimizers", "train", "weights"},
+    {"description", "evaluate", "checkpoint", "optimizers", "train", "weights"},
     {"rows", "presets", "curves", "papertable", "reproduce", "speedrun"},
-    {"classifier"},
+    {"inputs", "classifier"},
     {"check", "viz", "demo", "doctor", "experiments", "cli"},
 ]
 

@@ -127,11 +127,52 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
         meta_train(MAML(MLP(1, 1, (3,)), inner_lr=0.01), sinusoids(), steps=2, checkpoint=path)
     state = torch.load(path, weights_only=True)
     torch.save(state | {"format": 0}, path)
-    with pytest.raises(MinimetaError, match="another run.*different: format"):
+    with pytest.raises(MinimetaError, match="by another version of minimeta .format 0, not 2"):
         meta_train(MAML(MLP(1, 1), inner_lr=0.01), sinusoids(), steps=2, checkpoint=path)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(MinimetaError, match="not a minimeta checkpoint that can be read"):
         meta_train(MAML(MLP(1, 1), inner_lr=0.01), sinusoids(), steps=2, checkpoint=path)
+
+
+def scheduled(path, steps, make):
+    learner = MAML(MLP(1, 1, (2,)), inner_lr=0.01)
+    optimizer = torch.optim.SGD(learner.parameters(), lr=0.01)
+    meta_train(
+        learner, sinusoids(), steps=steps, optimizer=optimizer, schedule=make(optimizer), checkpoint=path
+    )  # fmt: skip
+    return optimizer.param_groups[0]["lr"]
+
+
+SCHEDULES = torch.optim.lr_scheduler
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda o, n: SCHEDULES.CosineAnnealingLR(o, n),
+        lambda o, n: SCHEDULES.CosineAnnealingWarmRestarts(o, n),
+        lambda o, n: SCHEDULES.MultiStepLR(o, [2, n]),
+        lambda o, n: SCHEDULES.OneCycleLR(o, 0.1, total_steps=n, cycle_momentum=False),
+        lambda o, n: SCHEDULES.SequentialLR(
+            o, [SCHEDULES.LinearLR(o, 0.1), SCHEDULES.CosineAnnealingLR(o, n)], [2]
+        ),
+    ],
+)
+def test_a_run_goes_on_under_the_schedule_it_began_with_and_no_other(make, tmp_path):
+    path, whole = tmp_path / "run.pt", tmp_path / "whole.pt"
+    scheduled(path, 3, lambda o: make(o, 8))
+    with pytest.raises(MinimetaError, match="another run.*different: .*schedule"):
+        scheduled(path, 6, lambda o: make(o, 9))
+    rate = scheduled(path, 6, lambda o: make(o, 8))
+    assert rate == scheduled(whole, 6, lambda o: make(o, 8)) != 0.01
+
+
+def test_a_schedule_made_of_a_function_goes_on(tmp_path):
+    for steps in (2, 4):
+        rate = scheduled(
+            tmp_path / "run.pt", steps, lambda o: SCHEDULES.LambdaLR(o, lambda s: 0.5**s)
+        )
+    assert rate == 0.01 * 0.5**4
 
 
 def test_a_failed_save_leaves_the_old_checkpoint(tmp_path, monkeypatch):
@@ -238,6 +279,9 @@ def test_the_progress_bar_is_quiet_where_nobody_watches(capfd):
         (dict(steps=1, val_every=0), "val_every=0"),
         (dict(steps=1, checkpoint_every=0), "checkpoint_every=0"),
         (dict(steps=1, val_episodes=1), "val_episodes=1"),
+        (dict(steps=1, val_tasks="val"), "a str was given as val_tasks; make a task source"),
+        (dict(steps=1, capture="no"), "capture='no' was given; it is True, False or None"),
+        (dict(steps=1, optimizer="adam"), "optimizer='adam' was given; make one"),
     ],
 )
 def test_bad_input_gets_a_sentence(arguments, message):
