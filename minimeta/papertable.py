@@ -24,8 +24,8 @@ RERUN: dict[str, float] = {
     "relationnet-5w1s": 98.0, "relationnet-5w5s": 99.3, "maml-5w1s": 98.1, "maml-5w5s": 99.8,
     "maml-20w1s": 91.6, "maml-20w5s": 95.9,
 }  # fmt: skip
-# what a run here should reach at least, in %: the paper less 0.3 for Prototypical Networks, whose
-# result others have repeated, and the best rerun for the others
+# what a run here should reach at least, in %: the paper less 0.3 for Prototypical Networks, and the best
+# rerun for the others, whose papers tested on other characters or chose weights on the test's
 FLOOR = {
     cell: paper - 0.3 if cell.startswith("protonet") else RERUN.get(cell)
     for cell, (paper, _) in PAPER.items()
