@@ -14,7 +14,7 @@ PRESET = PRESETS["protonet-omniglot-1s-tuned"]
 def row(seed, val, test):
     tests = [dict(ways=5, shots=1, queries=15, episodes=9, bn="running", mean=test, ci95=0.01)]
     return {
-        "preset": PRESET.name, "method": "protonet", "seed": seed, "effort": 0.5, "steps": 7,
+        "preset": PRESET.name, "kind": PRESET.kind, "method": "protonet", "seed": seed, "effort": 0.5, "steps": 7,
         "meta_batch": 1, "seconds": 3.0, "device": "cpu", "torch": "2", "selected_step": 5,
         "val": [[1, 0.1], [5, val]], "tests": tests,
     }  # fmt: skip
