@@ -124,12 +124,32 @@ def report(rows: Sequence[dict[str, Any]], cells: Sequence[str] = ()) -> str:
     return "\n".join("  ".join(line[k].ljust(width[k]) for k in heads).rstrip() for line in shown)
 
 
-def lake_report(rows: Sequence[dict[str, Any]]) -> str:
-    """Write the error rates on Lake's 20 runs, in %."""
+def lake_table(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    """Lay out the error rates on Lake's 20 runs, in %: of the longest training, a line for each mode."""
+    longest = max((row["steps"] for row in rows), default=0)
+    rows = [row for row in rows if row["steps"] == longest]
     lines = []
     for bn in dict.fromkeys(t["bn"] for row in rows for t in row["tests"]):
-        errors = [1 - t["mean"] for row in rows for t in row["tests"] if t["bn"] == bn]
-        lines.append(
-            f"bn={bn}: error {spread(errors)} % ({len(errors)} seeds, 20 runs of 20 characters)"
-        )
-    return "\n".join(lines)
+        tests = [t for row in rows for t in row["tests"] if t["bn"] == bn]
+        error = spread([1 - t["mean"] for t in tests])
+        if len(tests) == 1:
+            error += f" ± {100 * tests[0]['ci95']:.2f} (runs)"
+        lines.append({"bn": bn, "error": error, "seeds": seeds(len(tests)), "steps": str(longest)})
+    return lines
+
+
+def seeds(number: int) -> str:
+    """Count training seeds in words.
+
+    >>> seeds(1), seeds(3)
+    ('1 seed', '3 seeds')
+    """
+    return "1 seed" if number == 1 else f"{number} seeds"
+
+
+def lake_report(rows: Sequence[dict[str, Any]]) -> str:
+    """Write the error rates on Lake's 20 runs as text."""
+    return "\n".join(
+        f"bn={line['bn']}: error {line['error']} % ({line['seeds']}, 20 runs of 20 characters)"
+        for line in lake_table(rows)
+    )

@@ -109,10 +109,7 @@ NORMS = (
     "weights start as PyTorch's layers do (the authors: Xavier, and a normal head)",
 )
 PADDING = ("strided convolutions pad on both sides (TensorFlow: at the end)", *NORMS)
-ONE_CLIP = (
-    "one gradient-norm clip for both networks together",
-    "weights start as PyTorch's layers do",
-)
+ONE_CLIP = "one gradient-norm clip for both networks together"
 MINI = ("needs the data, which may not be passed on: mm.tasks(Path(...))",)
 
 
@@ -150,7 +147,7 @@ def _relationnet() -> Iterator[Preset]:
     for (ways, shots), q in queries.items():
         omniglot = Preset(
             "relationnet", "omniglot", "paper", SUNG,
-            (*ROTATED, *ONE_CLIP),
+            (*ROTATED, ONE_CLIP),
             ways=ways, shots=shots, queries=q, meta_batch=1, steps=1_000_000, lr=1e-3,
             schedule=100_000, clip=0.5, test_ways=(ways,),
         )  # fmt: skip
@@ -159,7 +156,7 @@ def _relationnet() -> Iterator[Preset]:
             omniglot, kind="tuned", meta_batch=4 if ways == 5 else 1, steps=16_000, schedule="cosine",
             queries=min(q, 10),
             deviations=(
-                *ROTATED, *ONE_CLIP, "a cosine, fewer steps",
+                *ROTATED, ONE_CLIP, "a cosine, fewer steps",
                 *(("four tasks a step", "10 queries a class") if ways == 5 else ()),
             ),
         )  # fmt: skip

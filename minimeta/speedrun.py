@@ -1,6 +1,7 @@
 """From nothing to the papers' accuracy: ``minimeta speedrun``, on the machine at hand.
 
-The clock starts when the process does: imports, data and training count. Everything is on the device, and on a GPU every step is one replayed graph. The test afterwards does not count; it is one test, and
+The clock starts when the process does: imports, data and training count. Everything is on the device,
+and on a GPU every step is one replayed graph. The test afterwards does not count; it is one test, and
 nothing is chosen by it.
 """
 

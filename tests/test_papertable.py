@@ -79,7 +79,10 @@ def test_some_cells_or_all():
 
 def test_lakes_runs_are_reported_as_errors():
     rows = [row(i, 0.9) for i in range(2)]
-    assert lake_report(rows).startswith("bn=batch: error 10.00 ± 0.00 %")
+    assert lake_report(rows).startswith("bn=batch: error 10.00 ± 0.00 % (2 seeds")
+    longer = row(0, 0.95) | {"steps": 90}  # beside the shorter ones, and never averaged with them
+    assert lake_report([*rows, longer]).startswith("bn=batch: error 5.00 ± 0.20 (runs) % (1 seed,")
+    assert lake_report([]) == ""
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -55,7 +55,7 @@ def table() -> str:
             ))  # fmt: skip
     for line in papertable.table(read("omniglot") or []):
         if line["seeds"] and "5w1s" in line["cell"]:
-            seeds = "1 seed" if line["seeds"] == "1" else f"{line['seeds']} seeds"
+            seeds = papertable.seeds(int(line["seeds"]))
             rows.append((
                 f"{line['cell']}, Omniglot (Vinyals split), {line['minutes']} min of training, bn={line['bn']}, {seeds}",
                 f"{line['here']} %", "omniglot",
@@ -93,7 +93,7 @@ def omniglot() -> str:
     for line in papertable.table(rows):
         how = ""
         if line["seeds"]:
-            seeds = "1 seed" if line["seeds"] == "1" else f"{line['seeds']} seeds"
+            seeds = papertable.seeds(int(line["seeds"]))
             how = f"{seeds}, {line['steps']}, {line['minutes']} min, {line['device']}; bn={line['bn']}"
         cells = [line[c] for c in ("cell", "paper", "rerun", "here", "support")]
         lines.append("| " + " | ".join([*cells, how]) + " |")
@@ -110,16 +110,20 @@ def shortfall() -> str:
         kind = PRESETS[main[0][0]["preset"].removesuffix("-tuned")]
         lines = [
             f"**{cell}**: the floor is {floor:.1f} %; the paper's training sees {kind.steps * kind.meta_batch:,} tasks.\n",
-            "| training tasks | seed | val, first look | val, half-way | val, best | test, % |",
+            "| training tasks | test, % | seed | val, first look | val, half-way | val, best |",
             "| --- | --- | --- | --- | --- | --- |",
         ]
         for row, test in papertable.cell_rows(rows, cell, every=True):
             looks = [100 * score for _, score in row["val"]]
             shown = [looks[0], looks[len(looks) // 2], max(looks)]
-            cells = [f"{papertable.tasks_seen(row):,}", row["seed"], *(f"{v:.1f}" for v in shown)]
-            lines.append(
-                "| " + " | ".join(map(str, [*cells, percent(test, 2).removesuffix(" %")])) + " |"
-            )
+            score = percent(test, 2).removesuffix(" %").replace(" ", "\N{NO-BREAK SPACE}")
+            cells = [
+                f"{papertable.tasks_seen(row):,}",
+                score,
+                row["seed"],
+                *(f"{v:.1f}" for v in shown),
+            ]
+            lines.append("| " + " | ".join(map(str, cells)) + " |")
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks or ["Every cell that has run is above its floor."]) + "\n"
 
@@ -129,16 +133,9 @@ def lake() -> str:
     rows = [row for row in read("omniglot") or [] if row["method"] == "lake"]
     if not rows:
         return "*Not measured yet.*\n"
-    longest = max(row["steps"] for row in rows)
-    rows = [row for row in rows if row["steps"] == longest]
     lines = ["| bn | error, % | training |", "| --- | --- | --- |"]
-    for bn in dict.fromkeys(t["bn"] for row in rows for t in row["tests"]):
-        tests = [t for row in rows for t in row["tests"] if t["bn"] == bn]
-        spread = papertable.spread([1 - t["mean"] for t in tests])
-        if len(tests) == 1:
-            spread += f" ± {100 * tests[0]['ci95']:.2f} (runs)"
-        seeds = "1 seed" if len(tests) == 1 else f"{len(tests)} seeds"
-        lines.append(f"| {bn} | {spread} | {seeds}, {rows[0]['steps']} steps |")
+    for line in papertable.lake_table(rows):
+        lines.append(f"| {line['bn']} | {line['error']} | {line['seeds']}, {line['steps']} steps |")
     return "\n".join(lines) + "\n"
 
 
