@@ -6,6 +6,7 @@ steps, which favours them.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from minimeta.catalog import tasks
 from minimeta.episodes import Episode
-from minimeta.errors import check_count, check_rate
+from minimeta.errors import DivergedError, check_count, check_rate
 from minimeta.evaluate import half_width, meta_test
 from minimeta.maml import MAML
 from minimeta.presets import PRESETS, start
@@ -58,7 +59,7 @@ def sinusoids(
     effort
         The fraction of the preset's steps to take.
     episodes
-        Test tasks of each point of a curve.
+        Test tasks of each point of a curve, and val tasks of each choice of a rate.
     """
     check_rate("effort", effort)
     check_count("episodes", episodes)
@@ -113,7 +114,8 @@ def _curve(method: str, shots: int, seed: int, effort: float, episodes: int) -> 
     for learner.test_inner_steps in STEPS:
         scores = {}
         for learner.inner_lr in rates if len(rates) > 1 else ():
-            scores[learner.inner_lr] = meta_test(learner, val, episodes=300).mean
+            with suppress(DivergedError):  # a rate too large to be scored is not a candidate
+                scores[learner.inner_lr] = meta_test(learner, val, episodes=episodes).mean
         learner.inner_lr = min(scores, key=scores.__getitem__, default=rates[0])
         curve.append(meta_test(learner, test, episodes=episodes).mean)
     return curve

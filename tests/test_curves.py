@@ -60,3 +60,11 @@ def test_joint_training_is_plain_regression_on_all_points():
     y = torch.cat([episode.support_y, episode.query_y], 1).flatten(0, 1)
     expected = (learner.network(x) - y).square().mean()
     assert learner.loss(episode).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_a_rate_too_large_to_be_scored_is_never_chosen(monkeypatch, tmp_path):
+    monkeypatch.setattr(curves, "STEPS", tuple(range(4)))
+    monkeypatch.setattr(curves, "RATES", (0.0, 0.01))
+    plain = run(tmp_path / "a", seeds=(0,))
+    monkeypatch.setattr(curves, "RATES", (0.0, 0.01, 1e9))
+    assert run(tmp_path / "b", seeds=(0,)) == plain
