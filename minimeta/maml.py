@@ -53,7 +53,8 @@ def meta_gradient(
     Parameters
     ----------
     gradient
-        ``gradient(theta, x, y, twice=...)`` -> losses (T,), their gradients, v -> Hessian times v.
+        ``gradient(theta, x, y, twice=..., moving=...)`` -> losses (T,), their gradients by the parameters
+        named in ``moving``, and v, one tensor for each of these, -> Hessian times v, for all.
     theta
         Name -> (T, \*shape), the start.
     support, query
@@ -75,7 +76,8 @@ def meta_gradient(
     """
     path, slopes, products = [theta], [], []
     for rate in rates:  # there
-        _, g, product = gradient(path[-1], *support, twice=not first_order and not recompute)
+        twice = not first_order and not recompute
+        _, g, product = gradient(path[-1], *support, twice=twice, moving=rate.keys())
         path.append({n: _step(p, rate[n], g[n]) if n in rate else p for n, p in path[-1].items()})
         slopes.append(g)
         products.append(product)
@@ -84,7 +86,7 @@ def meta_gradient(
     rate_gradients: list[Params] = []
     for j in reversed(range(len(path))):
         if weights[j]:  # turn
-            losses, g, _ = gradient(path[j], *query, twice=False)
+            losses, g, _ = gradient(path[j], *query, twice=False, moving=theta.keys())
             value = value + weights[j] * losses
             g = g if weights[j] == 1 else {n: weights[j] * g[n] for n in g}
             u = {n: u[n] + g[n] for n in g} if u else g
@@ -94,7 +96,7 @@ def meta_gradient(
             if not first_order:
                 product = products.pop()
                 if product is None:
-                    product = gradient(path[j - 1], *support, twice=True)[2]
+                    product = gradient(path[j - 1], *support, twice=True, moving=rate.keys())[2]
                 assert product is not None
                 hv = product({n: rate[n] * u[n] for n in rate})
                 u = {n: u[n] - hv[n] for n in u}

@@ -80,21 +80,33 @@ def test_the_gradient_is_that_of_the_plain_graph(name, steps, first_order):
     agree(*made(name, inner_steps=steps, first_order=first_order))
 
 
-@pytest.mark.parametrize("name", ["MLP", "pool", "any module"])
+@pytest.mark.parametrize("name", ["MLP", "pool", "strided", "any module"])
 @pytest.mark.parametrize(
     "options",
     [
         dict(adapts="head"),
         dict(adapts="body"),
+        dict(adapts="head", inner_steps=7),
+        dict(adapts=lambda n: ".1." in n or n.startswith("1.")),
         dict(adapts=lambda n: n.endswith("bias")),
         dict(learn_lr="entry"),
         dict(learn_lr="tensor"),
         dict(learn_lr="entry", adapts="head", first_order=True),
     ],
-    ids=["head", "body", "biases", "entry", "tensor", "entries of the head"],
+    ids=["head", "body", "head in many steps", "one layer", "biases", "entry", "tensor", "entries of the head"],
 )
 def test_what_adapts_and_learned_rates_agree_too(name, options):
     agree(*made(name, **options))
+
+
+@pytest.mark.parametrize("layout", ["pool", "strided"])
+def test_a_part_that_adapts_has_the_plan_of_the_whole_and_a_frozen_part_has_not(layout):
+    learner, episode = made(layout, adapts="head")
+    plan = fast.plan_for(learner.network, episode.ways, partial=True)
+    assert type(plan) is fast.Conv4Plan
+    learner.network.blocks[1].requires_grad_(False)
+    assert type(fast.plan_for(learner.network, episode.ways, partial=True)) is fast.Plan
+    agree(learner, episode)
 
 
 @pytest.mark.parametrize("name", ["MLP", "strided"])

@@ -8,6 +8,7 @@ pool; and two threads, each with tasks of its own, instead of two threads inside
 Maps are held as (T, B, H, W, C), weights as (T, 9C, outputs).
 """
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from minimeta.networks import Conv4
 
 
 class Conv4Plan(Plan):
-    """For ``Conv4`` with batch statistics and a head, all of its parameters adapting, on a CPU."""
+    """For ``Conv4`` with batch statistics and a head, all of its parameters trained, on a CPU."""
 
     workers = 2
 
@@ -30,7 +31,8 @@ class Conv4Plan(Plan):
     def fits(network: object, ways: int | None, partial: bool) -> bool:
         """Say whether this plan can run ``network``."""
         return (
-            type(network) is Conv4 and network.layout in ("pool", "strided") and not partial
+            type(network) is Conv4 and network.layout in ("pool", "strided")
+            and all(p.requires_grad for p in network.parameters())
             and network.head is not None and ways == network.head.out_features
             and all(block.norm.mode == "batch" for block in network.blocks)
             and next(network.parameters()).device.type == "cpu"
@@ -81,31 +83,48 @@ class Conv4Plan(Plan):
         return images(x, self.stride, pool=self.stride == 1)
 
     def gradient(
-        self, params: Params, x: Any, y: Tensor, *, twice: bool
-    ) -> tuple[Tensor, Params, Product | None]:
-        """As in :class:`Plan`; sets that are differentiated once only go task by task."""
-        if twice or len(y) == 1:
-            return super().gradient(params, x, y, twice=twice)
+        self, params: Params, x: Any, y: Tensor, *, twice: bool,
+        moving: Collection[str] | None = None,
+    ) -> tuple[Tensor, Params, Product | None]:  # fmt: skip
+        """As in :class:`Plan`; task by task where the blocks are differentiated once only."""
+        blocks_twice = twice and (moving is None or any(n.startswith("blocks") for n in moving))
+        if blocks_twice or len(y) == 1:
+            return super().gradient(params, x, y, twice=twice, moving=moving)
         parts = [
             super(Conv4Plan, self).gradient(
-                {n: p[t : t + 1] for n, p in params.items()}, x.task(t), y[t : t + 1], twice=False
+                _task(params, t), x.task(t), y[t : t + 1], twice=twice, moving=moving
             )
             for t in range(len(y))
         ]
-        losses, grads = torch.cat([p[0] for p in parts]), [p[1] for p in parts]
-        return losses, {n: torch.cat([g[n] for g in grads]) for n in params}, None
+        losses, grads, products = zip(*parts, strict=True)
 
-    def outputs(self, params: Params, x: Any, twice: bool) -> Tensor:
+        def product(v: Params) -> Params:
+            return _joined([of_task(_task(v, t)) for t, of_task in enumerate(products)])
+
+        return torch.cat(losses), _joined(grads), product if twice else None
+
+    def outputs(self, params: Params, x: Any, twice: Collection[str]) -> Tensor:
         """Scores (T, B, N)."""
         p = list(params.values())
         pool = self.stride == 1
+        # a gradient flows back as far as the first parameter it is wanted for, and no further
+        first = next((i for i, name in enumerate(params) if name in twice), len(p))
         h = first_block(x, p[0], p[1], p[2], self.eps)
-        for weight, scale, shift in (p[3 * i : 3 * i + 3] for i in (1, 2, 3)):
-            h = _convolve(h, weight, self.stride, twice)
-            h = _normalise(h, scale, shift, self.eps, twice)
-            h = F.relu(max_pool(h, twice) if pool else h)
+        for i in (3, 6, 9):
+            h = _convolve(h, p[i], self.stride, first <= i)
+            h = _normalise(h, p[i + 1], p[i + 2], self.eps, first <= i + 2)
+            h = F.relu(max_pool(h, first <= i + 2) if pool else h)
         h = h.flatten(2) if pool else h.mean((2, 3))
         return torch.baddbmm(p[-1].unsqueeze(1), h, p[-2])
+
+
+def _task(params: Params, t: int) -> Params:
+    """One task's parameters, with their task axis."""
+    return {n: p[t : t + 1] for n, p in params.items()}
+
+
+def _joined(tasks: Sequence[Params]) -> Params:
+    return {n: torch.cat([p[n] for p in tasks]) for n in tasks[0]}
 
 
 def _normalise(y: Tensor, scale: Tensor, shift: Tensor, eps: float, twice: bool) -> Tensor:

@@ -6,6 +6,8 @@ times as many. ReLU has no curvature, so the product with the Hessian is the gra
 along v, layer by layer (Pearlmutter, "Fast exact multiplication by the Hessian", 1994).
 """
 
+from collections.abc import Collection
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -35,8 +37,9 @@ class MLPPlan(Plan):
         return {n: g.mT if n.endswith("weight") else g.squeeze(-2) for n, g in grads.items()}
 
     def gradient(
-        self, params: Params, x: Tensor, y: Tensor, *, twice: bool
-    ) -> tuple[Tensor, Params, Product | None]:
+        self, params: Params, x: Tensor, y: Tensor, *, twice: bool,
+        moving: Collection[str] | None = None,
+    ) -> tuple[Tensor, Params, Product | None]:  # fmt: skip
         """Losses (T,), their gradients, and the product with their Hessians."""
         names = list(params)
         weights, biases = ([params[n] for n in names[i::2]] for i in (0, 1))

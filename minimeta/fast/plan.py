@@ -1,6 +1,6 @@
 """How task gradients are computed on a network; the plan here works for every ``nn.Module``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +54,13 @@ class Plan:
         return x
 
     def gradient(
-        self, params: Params, x: Tensor, y: Tensor, *, twice: bool
+        self,
+        params: Params,
+        x: Tensor,
+        y: Tensor,
+        *,
+        twice: bool,
+        moving: Collection[str] | None = None,
     ) -> tuple[Tensor, Params, Product | None]:
         r"""Return losses (T,), their gradients, and the product with their Hessians.
 
@@ -66,19 +72,23 @@ class Plan:
             A set of each task, prepared, with its targets.
         twice
             Whether the product will be asked for.
+        moving
+            Names of the parameters whose gradients are wanted; None: all. The product takes a vector
+            over these, and is one over all parameters.
         """
+        moving = params if moving is None else moving
         with torch.enable_grad():
-            leaves = {n: p.detach().requires_grad_() for n, p in params.items()}
-            losses = task_losses(self.outputs(leaves, x, twice), y)
+            leaves = {n: p.detach().requires_grad_(twice or n in moving) for n, p in params.items()}
+            losses = task_losses(self.outputs(leaves, x, moving if twice else ()), y)
             # tasks do not touch each other: the gradient of the sum holds every task's own
             grads = torch.autograd.grad(
-                losses.sum(), list(leaves.values()), create_graph=twice, allow_unused=True,
+                losses.sum(), [leaves[n] for n in moving], create_graph=twice, allow_unused=True,
                 materialize_grads=True,
             )  # fmt: skip
 
         def product(v: Params) -> Params:
             live = [
-                (g, v[n]) for n, g in zip(leaves, grads, strict=True) if n in v and g.requires_grad
+                (g, v[n]) for n, g in zip(moving, grads, strict=True) if n in v and g.requires_grad
             ]
             if not live:  # the loss is linear in the parameters
                 return {n: torch.zeros_like(p) for n, p in leaves.items()}
@@ -88,9 +98,12 @@ class Plan:
             )
             return dict(zip(leaves, products, strict=True))
 
-        gradient = {n: g.detach() for n, g in zip(leaves, grads, strict=True)}
+        gradient = {n: g.detach() for n, g in zip(moving, grads, strict=True)}
         return losses.detach(), gradient, product if twice else None
 
-    def outputs(self, params: Params, x: Tensor, twice: bool) -> Tensor:
-        """Run the network on every task's set, each with its own parameters: (T, B, outputs)."""
+    def outputs(self, params: Params, x: Tensor, twice: Collection[str]) -> Tensor:
+        """Run the network on every task's set, each with its own parameters: (T, B, outputs).
+
+        ``twice`` names the parameters whose gradients will be differentiated again.
+        """
         return used_outputs(run(self.network, x, params), self.ways)
