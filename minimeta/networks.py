@@ -44,7 +44,9 @@ class ConvBlock(nn.Module):
         """(tasks·B, inputs, H, W) -> (tasks·B, outputs, H', W')."""
         if self._sees_images(x):
             return self._first(x, tasks)
-        return self.finish(self.conv(x), tasks=tasks)
+        x = self.norm(self.conv(x), tasks=tasks)
+        # ReLU after the pool: the same values, for a quarter of the work
+        return F.relu(F.max_pool2d(x, 2) if self.pool else x)
 
     def _sees_images(self, x: Tensor) -> bool:
         """Whether the block may be computed as :func:`minimeta.firstblock.first_block`: faster on a CPU."""
@@ -65,12 +67,6 @@ class ConvBlock(nn.Module):
             statistics = norm.averages(*statistics, count=count)
         out = first_block(known, w, scale, shift, norm.eps, statistics)
         return out.flatten(0, 1).permute(0, 3, 1, 2)
-
-    def finish(self, x: Tensor, *, tasks: int) -> Tensor:
-        """Do what follows the convolution."""
-        x = self.norm(x, tasks=tasks)
-        # ReLU after the pool: the same values, for a quarter of the work
-        return F.relu(F.max_pool2d(x, 2) if self.pool else x)
 
 
 class TaskModule(nn.Module):

@@ -124,6 +124,11 @@ def inside_transform() -> bool:
     return bool(active())
 
 
+def support_examples() -> int | None:
+    """How many examples of each set are its support set, as :func:`statistics_from` says; None: all."""
+    return _SUPPORT.get()
+
+
 @contextmanager
 def statistics_from(examples: int | None) -> Iterator[None]:
     """Within the block, the first ``examples`` of each set are its support set, for ``"support"``."""

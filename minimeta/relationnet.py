@@ -27,7 +27,7 @@ from minimeta.learner import (
     require_match,
 )
 from minimeta.networks import Conv4, ConvBlock, TaskModule, channels_last
-from minimeta.norm import BN, needs_support, statistics_from
+from minimeta.norm import BN, BatchNorm, needs_support, statistics_from, support_examples
 
 POOLING = ("sum", "mean")
 
@@ -78,23 +78,49 @@ class RelationModule(TaskModule):
         """Score every pair: classes (T, N, C, h, w), queries (T, R, C, h, w) -> (T, R·N, 1).
 
         The same as running on all pairs. A convolution of two maps on top of each other is the sum of one
-        of each, so N + R maps are convolved instead of N·R pairs.
+        of each, so N + R maps are convolved and normalised instead of N·R pairs.
         """
         tasks, _, filters = classes.shape[:3]
         first: ConvBlock = self.blocks[0]  # type: ignore[assignment]
         halves = first.conv.weight.split(filters, 1)
         above, below = (
-            F.conv2d(channels_last(maps.flatten(0, 1)), half, padding=first.conv.padding).unflatten(
-                0, (tasks, -1)
-            )
+            F.conv2d(channels_last(maps.flatten(0, 1)), half, padding=first.conv.padding)
+            .permute(0, 2, 3, 1)
+            .unflatten(0, (tasks, -1))
             for maps, half in zip((classes, queries), halves, strict=True)
         )
-        pairs = (above.unsqueeze(1) + below.unsqueeze(2)).flatten(0, 2)
-        x = first.finish(channels_last(pairs), tasks=tasks)
+        scale, shift = _normalisation(first.norm, above.flatten(2, 3), below.flatten(2, 3))
+        height, width = (n // 2 * 2 for n in above.shape[2:4])  # what the pool looks at
+        above, below = (maps[:, :, :height, :width] * scale for maps in (above, below))
+        pairs = (above + shift).unsqueeze(1) + below.unsqueeze(2)  # (T, R, N, height, width, C)
+        x = F.relu(F.max_pool2d(pairs.flatten(0, 2).permute(0, 3, 1, 2), 2))
         return self._score(self.blocks[1](x, tasks=tasks)).unflatten(0, (tasks, -1))
 
     def _score(self, x: Tensor) -> Tensor:
         return torch.sigmoid(self.second(F.relu(self.first(x.flatten(1)))))
+
+
+def _normalisation(norm: BatchNorm, above: Tensor, below: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale and shift (T, 1, 1, 1, C) that normalise every sum of a map above and a map below.
+
+    Maps are (T, N, places, C) and (T, R, places, C). Mean and variance of their N·R sums follow from those
+    of the parts and from the parts' averages at each place, so the sums need not exist.
+    """
+    seen = support_examples() if norm.mode == "support" else None
+    below = below if seen is None else below[:, : seen // above.shape[1]]
+    averages = [maps.mean(1) for maps in (above, below)]  # (T, places, C)
+    means = [average.mean(1) for average in averages]  # (T, C)
+    apart = [a - m.unsqueeze(1) for a, m in zip(averages, means, strict=True)]
+    variance = 2 * (apart[0] * apart[1]).mean(1)
+    for maps, mean in zip((above, below), means, strict=True):
+        variance = variance + (maps - mean[:, None, None]).square().flatten(1, 2).mean(1)
+    mean = means[0] + means[1]
+    if norm.mode == "running":
+        count = above.shape[1] * below.shape[1] * above.shape[2]
+        mean, variance = norm.averages(mean, variance, count=count)
+    scale = norm.weight * torch.rsqrt(variance + norm.eps)
+    shift = norm.bias - mean * scale
+    return scale[:, None, None, None], shift[:, None, None, None]
 
 
 class RelationNet(Learner):

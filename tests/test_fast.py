@@ -93,7 +93,16 @@ def test_the_gradient_is_that_of_the_plain_graph(name, steps, first_order):
         dict(learn_lr="tensor"),
         dict(learn_lr="entry", adapts="head", first_order=True),
     ],
-    ids=["head", "body", "head in many steps", "one layer", "biases", "entry", "tensor", "entries of the head"],
+    ids=[
+        "head",
+        "body",
+        "head in many steps",
+        "one layer",
+        "biases",
+        "entry",
+        "tensor",
+        "entries of the head",
+    ],
 )
 def test_what_adapts_and_learned_rates_agree_too(name, options):
     agree(*made(name, **options))

@@ -1,11 +1,14 @@
 """RelationNet against the paper's formulas, pair by pair."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 import minimeta as mm
 from minimeta import Conv4, MinimetaError, RelationModule, RelationNet
+from minimeta.norm import statistics_from
 
 
 def episode(pool, shots=2):
@@ -21,6 +24,33 @@ class Pair(nn.Module):
 
     def forward(self, x):
         return self.net(x)
+
+
+@pytest.mark.parametrize("bn", ["batch", "support", "running", "averages"])
+@pytest.mark.parametrize(("side", "padding"), [(5, 1), (7, 1), (10, 0)])
+def test_relating_is_running_on_all_pairs(bn, side, padding):
+    torch.manual_seed(0)
+    mode = "running" if bn == "averages" else bn
+    whole = (
+        RelationModule((4, side, side), padding=padding, bn=mode).double().train(bn != "averages")
+    )
+    for block in whole.blocks:
+        nn.init.normal_(block.norm.weight)  # of both signs
+        nn.init.normal_(block.norm.bias)
+    split = copy.deepcopy(whole)
+    classes, queries = torch.randn(2, 3, 4, side, side), torch.randn(2, 5, 4, side, side)
+    sets = [t.double().requires_grad_() for t in (classes, queries)]
+    given = [t.unsqueeze(1 + i).expand(2, 5, 3, 4, side, side) for i, t in enumerate(sets)]
+    with statistics_from(2 * 3 if bn == "support" else None):
+        scores = split.relate(*sets)
+        expected = whole(torch.cat(given, 3).flatten(1, 2))
+    torch.testing.assert_close(scores, expected, rtol=1e-10, atol=1e-12)
+    ours = torch.autograd.grad(scores.square().sum(), [*sets, *split.parameters()])
+    theirs = torch.autograd.grad(expected.square().sum(), [*sets, *whole.parameters()])
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-12)
+    for a, b in zip(split.buffers(), whole.buffers(), strict=True):  # the averages have moved alike
+        torch.testing.assert_close(a, b)
 
 
 @pytest.mark.parametrize("shots", ["sum", "mean"])
