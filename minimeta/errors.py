@@ -6,6 +6,8 @@ Every message is one sentence: what was given, the rule, and what to do.
 import math
 import numbers
 import operator
+import os
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -71,6 +73,18 @@ def check_seed(word: str, value: Any) -> int:
             f"{word}={shown(value)} was given; it is one whole number that fits 64 bits, such as 0."
         )
     return seed
+
+
+def check_path(path: Any) -> Path:
+    """Return the path of a file that is there or may be written, or refuse ``path``."""
+    if not isinstance(path, str | os.PathLike) or path == "":
+        raise MinimetaError(
+            f"{shown(path)} was given as the path of a file; give its name, a text or a Path."
+        )
+    path = Path(path)
+    if path.is_dir():
+        raise MinimetaError(f"{path} is a folder; give the name of a file.")
+    return path
 
 
 def check_device(device: Any) -> torch.device:

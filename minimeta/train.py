@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from minimeta.checkpoint import Run, Training
 from minimeta.episodes import Episode
-from minimeta.errors import DivergedError, MinimetaError, check_count, check_rate, shown
+from minimeta.errors import DivergedError, MinimetaError, check_count, check_path, check_rate, shown
 from minimeta.evaluate import meta_test, tasks_at_once
 from minimeta.fast.captured import Captured, recorder
 from minimeta.optimizers import adam, check_optimizer, optimised, recordable, trainable
@@ -118,7 +118,7 @@ def meta_train(
     run.identify(
         tasks, val_tasks, seed=seed, clip=clip, val_every=val_every, val_episodes=val_episodes
     )
-    path = None if checkpoint is None else Path(checkpoint)
+    path = None if checkpoint is None else check_path(checkpoint)
     if path is not None and path.exists():
         run.restore(path, steps)
     record, done = run.record, len(run.record.losses)

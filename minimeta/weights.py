@@ -12,7 +12,6 @@ and pass it along.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from minimeta.description import describe, rebuild
-from minimeta.errors import MinimetaError, shown
+from minimeta.errors import MinimetaError, check_path, shown
 from minimeta.files import replacing
 
 FORMAT = "1"
@@ -55,9 +54,7 @@ def save(learner: nn.Module, path: str | Path, *, note: str = "") -> Path:
         raise MinimetaError(
             f"note={shown(note)} was given; it is a text, so write it as one, as json.dumps does."
         )
-    path = Path(_checked_path(path))
-    if path.is_dir():
-        raise MinimetaError(f"{path} is a folder; give the name of a file to write.")
+    path = check_path(path)
     # clones: tied weights are one tensor under two names, which safetensors does not write
     tensors = {n: t.detach().cpu().clone().contiguous() for n, t in learner.state_dict().items()}
     frozen = [name for name, p in learner.named_parameters() if not p.requires_grad]
@@ -97,14 +94,6 @@ def _named(name: str) -> Path:
     return PRETRAINED / f"{name}.safetensors"
 
 
-def _checked_path(path: Any) -> Any:
-    if not isinstance(path, str | os.PathLike):
-        raise MinimetaError(
-            f"{shown(path)} was given as the path of a file; give a text or a Path."
-        )
-    return path
-
-
 def load(path: str | Path, learner: nn.Module | None = None) -> nn.Module:
     """Read a learner, in ``eval()`` mode.
 
@@ -126,10 +115,10 @@ def load(path: str | Path, learner: nn.Module | None = None) -> nn.Module:
         raise MinimetaError(
             f"learner={shown(learner)} was given; give a module to load into, or leave it out."
         )
-    path = _checked_path(path)
-    if not os.path.exists(path):
-        path = _named(str(path))
-    metadata, tensors = _read(Path(path))
+    file = check_path(path)
+    if not file.exists():
+        file = _named(str(path))
+    metadata, tensors = _read(file)
     try:
         description, frozen = json.loads(metadata["learner"]), set(json.loads(metadata["frozen"]))
         kind = description["class"].split(".")[-1]  # a script's classes change their module's name
@@ -157,8 +146,6 @@ def load(path: str | Path, learner: nn.Module | None = None) -> nn.Module:
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Return the metadata and the tensors of a file that minimeta saved."""
-    if path.is_dir():
-        raise MinimetaError(f"{path} is a folder; give the path of saved weights.")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

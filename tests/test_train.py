@@ -112,6 +112,14 @@ def test_an_interrupted_run_saves_and_says_how_to_go_on(tmp_path, capsys):
     assert len(torch.load(path, weights_only=True)["record"]["losses"]) == 4
 
 
+@pytest.mark.parametrize(
+    ("given", "sentence"), [(3, "3 was given as the path of a file"), (".", "is a folder")]
+)
+def test_what_is_no_checkpoint_file_is_refused_before_the_first_step(given, sentence):
+    with pytest.raises(MinimetaError, match=sentence):
+        meta_train(MAML(MLP(1, 1), inner_lr=0.01), sinusoids(), steps=1, checkpoint=given)
+
+
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     path = tmp_path / "run.pt"
     meta_train(MAML(MLP(1, 1), inner_lr=0.01), sinusoids(), steps=1, checkpoint=path)

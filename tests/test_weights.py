@@ -188,8 +188,9 @@ def test_what_cannot_be_saved_or_loaded_gets_a_sentence(tmp_path):
         (lambda: mm.save(learner, tmp_path), f"{folder} is a folder; give the name of a file"),
         (lambda: mm.save("learner", path), "'learner' was given to save; give a learner"),
         (lambda: mm.load(None), "None was given as the path"),
+        (lambda: mm.load(""), "'' was given as the path"),
         (lambda: mm.load(5), "5 was given as the path"),
-        (lambda: mm.load(tmp_path), f"{folder} is a folder; give the path of saved weights"),
+        (lambda: mm.load(tmp_path), f"{folder} is a folder; give the name of a file"),
         (lambda: mm.load(path, "x"), "learner='x' was given; give a module"),
         (lambda: mm.load(path, ProtoNet), "give a module to load into"),
     ]
@@ -219,7 +220,7 @@ def test_an_unknown_name_is_refused_with_the_names_there_are():
         MinimetaError, match="no file 'nonsense' and no trained learner of that name"
     ):
         mm.load("nonsense")
-    for missing in ("protonet-omniglot-5w1s.safetensors", "", "../x"):
+    for missing in ("protonet-omniglot-5w1s.safetensors", "../x"):
         with pytest.raises(MinimetaError, match="the names are .*protonet-omniglot-5w1s"):
             mm.load(missing)
 
