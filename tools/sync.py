@@ -128,6 +128,18 @@ def shortfall() -> str:
     return "\n\n".join(blocks or ["Every cell that has run is above its floor."]) + "\n"
 
 
+def splits() -> str:
+    """Show the published learners on the characters they were trained on, and on others."""
+    rows = read("splits")
+    if not rows:
+        return "*Not measured yet.*\n"
+    lines = ["| weights | training characters, % | val, % | test, % |", "| --- | --- | --- | --- |"]
+    for name in dict.fromkeys(row["name"] for row in rows):
+        scores = [percent(row) for row in rows if row["name"] == name]
+        lines.append(f"| `{name}` | " + " | ".join(s.removesuffix(" %") for s in scores) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def lake() -> str:
     """Render the error rates on Lake et al.'s one-shot runs."""
     rows = [row for row in read("omniglot") or [] if row["method"] == "lake"]
@@ -256,6 +268,7 @@ TABLES = {
     "footprint": footprint,
     "omniglot": omniglot,
     "shortfall": shortfall,
+    "splits": splits,
     "lake": lake,
     "curves": curves,
     "weights": weights,
