@@ -208,8 +208,9 @@ def _digest(path: Path) -> str:
 
 
 def collect(folder: Path) -> list[dict[str, Any]]:
-    """Return the finished trainings that lie in a folder."""
-    found = rows.read_all(folder, "*-seed*-effort*.json", KEYS)
+    """Return the finished trainings that lie in a folder, beside whatever else does."""
+    patterns = ("*-omniglot-*-seed*-effort*.json", "lake-seed*-effort*.json")
+    found = [row for pattern in patterns for row in rows.read_all(folder, pattern, KEYS)]
     return [row for row in found if "seconds" in row]
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import minimeta as mm
-from minimeta import reproduce
+from minimeta import curves, reproduce
 from minimeta.papertable import CELLS
 from minimeta.reproduce import collect, omniglot, preset_for
 
@@ -55,6 +55,16 @@ def test_running_again_does_nothing_and_another_cell_uses_the_same_training(tmp_
     more, said = run(tmp_path, cells=["protonet-20w1s"])  # trained on 60 ways: it serves both
     assert len(more) == 1 and len(more[0]["tests"]) == 6
     assert not any("steps" in text for text in said)
+
+
+def test_the_regression_curves_may_lie_in_the_same_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(curves, "STEPS", (0, 1))
+    monkeypatch.setattr(curves, "RATES", (0.0,))
+    say = [].append
+    curves.sinusoids(tmp_path, seeds=[0], effort=1 / 12000, episodes=2, say=say)
+    first, _ = run(tmp_path)
+    assert len(first) == 1 and collect(tmp_path) == first
+    assert len(curves.sinusoids(tmp_path, seeds=[0], effort=1 / 12000, episodes=2, say=say)) == 16
 
 
 def test_a_test_that_was_cut_off_goes_on_from_the_saved_weights(tmp_path):
