@@ -22,7 +22,7 @@ def machine() -> dict[str, Any]:
     """Describe the machine and the versions that a figure depends on."""
     return {
         "date": date.today().isoformat(),
-        "processor": platform.machine(),
+        "processor": processor(),
         "cpu_cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
@@ -31,6 +31,14 @@ def machine() -> dict[str, Any]:
         "numpy": numpy.__version__,
         "minimeta": minimeta.__version__,
     }
+
+
+def processor() -> str:
+    """Name the processor, or its kind where the system does not tell."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text(encoding="utf8").splitlines() if file.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def write(name: str, command: str, results: Any) -> None:

@@ -8,6 +8,7 @@ import argparse
 import copy
 import statistics
 from collections.abc import Callable
+from datetime import date
 from typing import Any
 
 import torch
@@ -203,10 +204,14 @@ def measure(name: str, make: Callable[[torch.dtype], Any], rounds: int) -> dict[
     steps = {who: step for who, (step, _) in candidates.items()}
     work = gflop(steps[base])
     seconds = interleaved(steps, rounds=rounds)
+    peers = [who for who in seconds if not who.startswith("minimeta")]
+    fastest = min(peers, key=lambda who: statistics.median(seconds[who]))
     cells = {
         who: {
             "median_ms": round(1e3 * statistics.median(s), 3), "best_ms": round(1e3 * min(s), 3),
             "ratio": round(ratio(seconds[base], s), 2),
+            "quartiles": [round(q, 2) for q in quartiles(seconds[base], s)],
+            "ratio_to_fastest": round(ratio(seconds[fastest], s), 2),
             "ratio_of_best": round(min(seconds[base]) / min(s), 2),
         }
         for who, s in seconds.items()
@@ -217,9 +222,15 @@ def measure(name: str, make: Callable[[torch.dtype], Any], rounds: int) -> dict[
         flush=True,
     )
     return {
-        "row": name, "base": base, "rounds": rounds, "gflop": round(work, 4), "aim": AIMS.get(name),
+        "row": name, "base": base, "fastest": fastest, "rounds": rounds, "gflop": round(work, 4), "aim": AIMS.get(name),
         "aim_compiled": AIMS_COMPILED.get(name), "candidates": cells,
     }  # fmt: skip
+
+
+def quartiles(slow: list[float], fast: list[float]) -> list[float]:
+    """Return the first and the third quartile, over the rounds, of how many times faster ``fast`` was."""
+    first, _, third = statistics.quantiles([a / b for a, b in zip(slow, fast, strict=True)])
+    return [first, third]
 
 
 def matmul_rate() -> float:
@@ -233,13 +244,13 @@ def main(only: str = "", rounds: int = 9) -> None:
     """Measure the rows whose name holds ``only``; the others stay as they are."""
     torch.set_num_threads(2)
     old = {row["row"]: row for row in (read("speed") or {"rows": []})["rows"]}
+    # the limit of the machine as it is now; a row that stays keeps the day and the limit it was measured with
+    now = {"date": date.today().isoformat(), "matmul_gflops": round(matmul_rate(), 1)}
     found = {
-        name: measure(name, make, rounds) if only in name else old.get(name)
+        name: measure(name, make, rounds) | now if only in name else old.get(name)
         for name, make in rows().items()
     }
-    results = {
-        "matmul_gflops": round(matmul_rate(), 1), "rows": [row for row in found.values() if row]
-    }  # fmt: skip
+    results = {"versions": peers.versions(), "rows": [row for row in found.values() if row]}
     write("speed", "python -m benchmarks.speed", results)
 
 

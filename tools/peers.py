@@ -11,6 +11,7 @@ which its methods do not use. Nothing of them is part of minimeta.
 
 import argparse
 import importlib
+import importlib.metadata as metadata
 import subprocess
 import sys
 import tarfile
@@ -49,6 +50,17 @@ def others() -> None:
                  "--upgrade", f"{name}=={version}"],
                 check=True,
             )  # fmt: skip
+
+
+def versions() -> dict[str, str]:
+    """Say which version of each library is compared with."""
+    installed = (
+        metadata.distributions(name="higher"),
+        metadata.distributions(path=[str(PEERS / "site")]),
+    )
+    found = {d.name: d.version for some in installed for d in some}
+    wanted = ("higher", "torchopt", "easyfsl")
+    return {"learn2learn": SOURCE.name.split("-")[1], **{name: found[name] for name in wanted}}
 
 
 def easyfsl(method: str) -> ModuleType:
