@@ -1,26 +1,35 @@
 """The papers' Omniglot table: ``python -m benchmarks.omniglot``, with the options of ``minimeta reproduce``.
 
 Without options it does one cell that a CPU can do: Prototypical Networks, one seed, half
-of the steps. With ``--collect`` it only writes down what is finished in the folder.
+of the steps. With ``--collect`` it only adds what is finished in the folder.
 """
 
 import argparse
 from pathlib import Path
+from typing import Any
 
-from benchmarks.common import write
+from benchmarks.common import read, write
 from minimeta import papertable, reproduce
 
 FOLDER = Path("runs/reproduce")
+
+
+def merged(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the new trainings and those of the old ones that are not among them: nothing is lost."""
+    trainings = {
+        tuple(row[k] for k in ("method", "preset", "seed", "effort")): row for row in old + new
+    }
+    return [trainings[key] for key in sorted(trainings)]
 
 
 def main(
     cells: tuple[str, ...] = ("protonet-5w1s",), seeds: int = 1, effort: float = 0.5,
     device: str = "cpu", folder: Path = FOLDER, collect: bool = False,
 ) -> None:  # fmt: skip
-    """Train, test and write ``results/omniglot.json``: what this run and the runs before it finished."""
+    """Train, test and write ``results/omniglot.json``, beside the trainings that it holds already."""
     if not collect:
         reproduce.omniglot(folder, cells=cells, seeds=range(seeds), effort=effort, device=device)
-    rows = reproduce.collect(folder)
+    rows = merged(read("omniglot") or [], reproduce.collect(folder))
     print(papertable.report(rows))
     write("omniglot", "minimeta reproduce omniglot", rows)
 

@@ -84,15 +84,18 @@ def table(rows: Sequence[dict[str, Any]], cells: Sequence[str] = ()) -> list[dic
         }  # fmt: skip
         own = cell_rows(rows, cell)
         line["here"] = spread([t["mean"] for _, t in own]) if own else "not run"
-        line["support"] = spread([t["mean"] for _, t in cell_rows(rows, cell, "support")])
+        inductive = cell_rows(rows, cell, "support")
+        line["support"] = spread([t["mean"] for _, t in inductive])
         line["bn"] = ", ".join(dict.fromkeys(t["bn"] for _, t in own))
         line["seeds"] = str(len(own)) if own else ""
-        if len(own) == 1:
-            line["here"] += f" ± {100 * own[0][1]['ci95']:.2f} (tasks)"
+        for word, tests in (("here", own), ("support", inductive)):
+            if len(tests) == 1:
+                line[word] += f" ± {100 * tests[0][1]['ci95']:.2f}"
+        line["effort"] = ", ".join(dict.fromkeys(f"{row['effort']:g}" for row, _ in own))
         seconds = [row["seconds"] for row, _ in own]
         line["minutes"] = f"{statistics.mean(seconds) / 60:.1f}" if seconds else ""
         line["steps"] = ", ".join(
-            dict.fromkeys(f"{r['steps']} x {r['meta_batch']}" for r, _ in own)
+            dict.fromkeys(f"{r['steps']:,} x {r['meta_batch']}" for r, _ in own)
         )
         line["device"] = ", ".join(dict.fromkeys(_where(row) for row, _ in own))
         lines.append(line)
@@ -120,8 +123,10 @@ def report(rows: Sequence[dict[str, Any]], cells: Sequence[str] = ()) -> str:
         "support": "bn=support, %", "seeds": "seeds", "minutes": "minutes",
     }  # fmt: skip
     width = {k: max(len(h), *(len(line[k]) for line in lines)) for k, h in heads.items()}
-    shown = [heads, *lines]
-    return "\n".join("  ".join(line[k].ljust(width[k]) for k in heads).rstrip() for line in shown)
+    shown = ["  ".join(line[k].ljust(width[k]) for k in heads).rstrip() for line in [heads, *lines]]
+    return "\n".join(
+        [*shown, "± over test tasks where there is one seed, else over seeds (Student's t)"]
+    )
 
 
 def lake_table(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:

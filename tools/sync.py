@@ -45,26 +45,35 @@ def table() -> str:
     rows: list[tuple[str, str, str]] = []
     if glyphs := read("glyphs"):
         what = "letters of unseen scripts, 5-way 1-shot"
-        rows.append((f"nearest mean of raw pixels, {what}", percent(glyphs[0]), "glyphs"))
+        rows.append(
+            (
+                f"nearest mean of raw pixels, {what}",
+                f"{percent(glyphs[0])} (± over tasks)",
+                "glyphs",
+            )
+        )
         for name in dict.fromkeys(row["learner"] for row in glyphs[1:]):
             mine = [r for r in glyphs if r["learner"] == name and r["bn"] == "batch"]
             seconds = median(r["training_s"] for r in mine)
-            text = " / ".join(percent(r) for r in mine)
+            means = " / ".join(f"{100 * r['mean']:.1f}" for r in mine)
+            widest = max(100 * r["ci95"] for r in mine)
             rows.append((
-                f"{name}, {what}, {seconds:.0f} s of training (median), bn=batch, {len(mine)} seeds", text, "glyphs",
+                f"{name}, {what}, {seconds:.0f} s of training (median), bn=batch, {len(mine)} seeds",
+                f"{means} % (each ± {widest:.1f} at most, over tasks)", "glyphs",
             ))  # fmt: skip
     for line in papertable.table(read("omniglot") or []):
         if line["seeds"] and "5w1s" in line["cell"]:
             seeds = papertable.seeds(int(line["seeds"]))
             rows.append((
                 f"{line['cell']}, Omniglot (Vinyals split), {line['minutes']} min of training, bn={line['bn']}, {seeds}",
-                f"{line['here']} %", "omniglot",
+                f"{line['here']} %", f"omniglot --cells {line['cell']} --effort {line['effort']}",
             ))  # fmt: skip
     if sinusoids := read("sinusoids"):
         ratio, spread = sinusoids["ratio_mean"], sinusoids["ratio_ci95_over_seeds"]
         rows.append((
             f"sinusoids, K = 10, one step: error of joint training over MAML's, {len(sinusoids['seeds'])} seeds",
-            f"{ratio:.2f} ± {spread:.2f} times", "sinusoids",
+            f"{ratio:.2f} ± {spread:.2f} times (± over seeds)",
+            f"sinusoids --steps {sinusoids['seeds'][0]['steps']}",
         ))  # fmt: skip
     if sampling := read("sampling"):
         for row in sampling:
@@ -76,7 +85,7 @@ def table() -> str:
         worst = max(row["relative_difference"] for row in gradients)
         peers = " and ".join(dict.fromkeys(row["peer"] for row in gradients))
         rows.append((
-            f"MAML's meta-gradients beside {peers}'s, {len(gradients)} comparisons: largest difference",
+            f"MAML's meta-gradients beside {peers}'s, {len(gradients) // 2} settings each: largest difference",
             f"{worst:.0e} (relative, float64)", "meta_gradients",
         ))  # fmt: skip
     lines = ["| what | measured | `python -m benchmarks.` |", "| --- | --- | --- |"]
@@ -87,15 +96,15 @@ def omniglot() -> str:
     """Render the papers' Omniglot table beside ours."""
     rows = read("omniglot") or []
     lines = [
-        "| cell | paper | rerun | here | bn=support | training here |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| cell | paper | rerun | here | bn=support | steps x tasks | minutes | training here |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for line in papertable.table(rows):
         how = ""
         if line["seeds"]:
             seeds = papertable.seeds(int(line["seeds"]))
-            how = f"{seeds}, {line['steps']}, {line['minutes']} min, {line['device']}; bn={line['bn']}"
-        cells = [line[c] for c in ("cell", "paper", "rerun", "here", "support")]
+            how = f"{seeds}, {line['device']}, bn={line['bn']}"
+        cells = [line[c] for c in ("cell", "paper", "rerun", "here", "support", "steps", "minutes")]
         lines.append("| " + " | ".join([*cells, how]) + " |")
     return "\n".join(lines) + "\n"
 
@@ -109,13 +118,14 @@ def shortfall() -> str:
             continue
         kind = PRESETS[main[0][0]["preset"].removesuffix("-tuned")]
         lines = [
-            f"**{cell}**: the floor is {floor:.1f} %; the paper's training sees {kind.steps * kind.meta_batch:,} tasks.\n",
+            f"**{cell}**: the floor is {floor:.1f} %; our preset of the paper's settings trains on "
+            f"{kind.steps * kind.meta_batch:,} tasks of {kind.ways} ways.\n",
             "| training tasks | test, % | seed | val, first look | val, half-way | val, best |",
             "| --- | --- | --- | --- | --- | --- |",
         ]
         for row, test in papertable.cell_rows(rows, cell, every=True):
             looks = [100 * score for _, score in row["val"]]
-            shown = [looks[0], looks[len(looks) // 2], max(looks)]
+            shown = [looks[0], looks[(len(looks) - 1) // 2], max(looks)]
             score = percent(test, 2).removesuffix(" %").replace(" ", "\N{NO-BREAK SPACE}")
             cells = [
                 f"{papertable.tasks_seen(row):,}",
@@ -158,7 +168,7 @@ def curves() -> str:
         return "*Not measured yet.*\n"
     shown = (0, 1, 2, 5, 10)
     lines = [
-        "| K | start | " + " | ".join(f"{j} steps" for j in shown) + " |",
+        "| K | start | " + " | ".join(f"{j} step{'s' * (j != 1)}" for j in shown) + " |",
         "| --- " * (len(shown) + 2) + "|",
     ]
     for shots, method in dict.fromkeys((r["shots"], r["method"]) for r in rows):
@@ -175,7 +185,7 @@ def weights() -> str:
         card = json.loads(path.read_text(encoding="utf8"))
         test, how = card["tests"][0], card["training"]
         lines.append(
-            f"| `{card['name']}` | {how['steps']} steps of {how['meta_batch']} tasks, {how['ways']}-way "
+            f"| `{card['name']}` | {how['steps']:,} steps of {how['meta_batch']} task{'s' * (how['meta_batch'] != 1)}, {how['ways']}-way "
             f"{how['shots']}-shot | {percent(test)} (bn={test['bn']}) | {how['seed']} |"
         )
     return "\n".join(lines) + "\n"
@@ -187,8 +197,8 @@ def speed() -> str:
     if not found:
         return "*Not measured yet.*\n"
     lines = [
-        "| work | peers, ms | minimeta, ms | times faster | at least | of the limit, % |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| work | peers, ms | minimeta, ms | times faster | at least | than the fastest | of the limit, % |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in found["rows"]:
         cells = dict(row["candidates"])
@@ -196,9 +206,12 @@ def speed() -> str:
         compiled = cells.pop("minimeta, compiled", None)
         peers = ", ".join(f"{who} {c['median_ms']:,.1f}" for who, c in cells.items())
         mine, ratio, aim = f"{ours['median_ms']:,.2f}", f"{ours['ratio']:.2f}", row["aim"] or ""
+        low, high = ours["quartiles"]
+        ratio += f" [{low:.2f}, {high:.2f}]"
+        fastest = f"{ours['ratio_to_fastest']:.2f} ({row['fastest']})"
         if compiled:
             mine += f" ({compiled['median_ms']:,.2f} compiled)"
-            ratio += f" ({compiled['ratio']:.2f})"
+            ratio += f" (compiled {compiled['ratio']:.2f})"
         if aim and row.get("aim_compiled"):
             aim = f"{aim} ({row['aim_compiled']})"
         reached = ours["ratio"] >= (row["aim"] or 0)
@@ -206,19 +219,41 @@ def speed() -> str:
             reached &= compiled["ratio"] >= (row.get("aim_compiled") or 0)
         lines.append(
             f"| {row['row']} | {peers} | {mine} | {ratio}{'' if reached else ', not reached'} | {aim} | "
-            f"{of_limit(row, found['matmul_gflops'])} |"
+            f"{fastest} | {of_limit(row)} |"
         )
     return "\n".join(lines) + "\n"
 
 
-def of_limit(row: dict[str, Any], limit: float) -> str:
+def of_limit(row: dict[str, Any]) -> str:
     """Say how much of the machine's measured matrix-product rate the base and minimeta reach."""
     if "gflop" not in row:
         return ""
     rates = [
         row["gflop"] / row["candidates"][w]["median_ms"] * 1e3 for w in (row["base"], "minimeta")
     ]
-    return " / ".join(f"{100 * rate / limit:.0f}" for rate in rates)
+    return " / ".join(f"{100 * rate / row['matmul_gflops']:.1f}" for rate in rates)
+
+
+def versions() -> str:
+    """Name the versions and the processor that the table of speeds is of."""
+    file = ROOT / "benchmarks" / "results" / "speed.json"
+    found = json.loads(file.read_text(encoding="utf8"))
+    machine, peers = found["machine"], found["results"]["versions"]
+    libraries = ", ".join(f"{name} {version}" for name, version in peers.items())
+    return (
+        f"Measured on {machine['date']}: {machine['processor']}, {machine['cpu_cores']} cores; "
+        f"Python {machine['python']}, torch {machine['torch']}; {libraries}.\n"
+    )
+
+
+def spread() -> str:
+    """Say how far measurements of one and the same work lie apart."""
+    base = {"tasks": 8, "ways": 5, "shots": 1, "steps": 1, "size": 28}
+    same = [r["ms"] for r in read("growth") if all(r[k] == v for k, v in base.items())]
+    return (
+        f"The cell in which all curves meet was measured {len(same)} times and took "
+        f"{min(same):,.0f} to {max(same):,.0f} ms: read the curves with that in mind.\n"
+    )
 
 
 def footprint() -> str:
@@ -249,11 +284,7 @@ def growth() -> str:
         "| --- | --- | --- | --- | --- |",
     ]
     for row in rows:
-        at = (
-            f"{row['tasks']} tasks, {row['steps']} steps"
-            if row["curve"] == "memory"
-            else row[row["curve"]]
-        )
+        at = row["tasks"] if row["curve"] == "memory" else row[row["curve"]]
         name = "tasks at 10 inner steps" if row["curve"] == "memory" else row["curve"]
         lines.append(
             f"| {name} | {at} | {row['who']} | {row['ms']:,.0f} | {row['extra_mib']:,.0f} |"
@@ -264,7 +295,9 @@ def growth() -> str:
 TABLES = {
     "results": table,
     "speed": speed,
+    "versions": versions,
     "growth": growth,
+    "spread": spread,
     "footprint": footprint,
     "omniglot": omniglot,
     "shortfall": shortfall,
