@@ -233,6 +233,15 @@ def quartiles(slow: list[float], fast: list[float]) -> list[float]:
     return [first, third]
 
 
+def earlier(row: dict[str, Any] | None) -> list[float]:
+    """Return the ratios of the last measurements before this one: the machine is not always the same."""
+    return (
+        []
+        if row is None
+        else [*row.get("earlier", []), row["candidates"]["minimeta"]["ratio"]][-3:]
+    )
+
+
 def matmul_rate() -> float:
     """Return the machine's measured limit, float32 multiply-adds counted twice, GFLOP/s."""
     a = torch.randn(2048, 2048)
@@ -247,9 +256,10 @@ def main(only: str = "", rounds: int = 9) -> None:
     # the limit of the machine as it is now; a row that stays keeps the day and the limit it was measured with
     now = {"date": date.today().isoformat(), "matmul_gflops": round(matmul_rate(), 1)}
     found = {
-        name: measure(name, make, rounds) | now if only in name else old.get(name)
+        name: measure(name, make, rounds) | now | {"earlier": earlier(old.get(name))}
+        if only in name else old.get(name)
         for name, make in rows().items()
-    }
+    }  # fmt: skip
     results = {"versions": peers.versions(), "rows": [row for row in found.values() if row]}
     write("speed", "python -m benchmarks.speed", results)
 

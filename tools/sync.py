@@ -66,7 +66,7 @@ def table() -> str:
             seeds = papertable.seeds(int(line["seeds"]))
             rows.append((
                 f"{line['cell']}, Omniglot (Vinyals split), {line['minutes']} min of training, bn={line['bn']}, {seeds}",
-                f"{line['here']} %", f"omniglot --cells {line['cell']} --effort {line['effort']}",
+                f"{line['here']} % (± over {'tasks' if line['seeds'] == '1' else 'seeds'})", f"omniglot --cells {line['cell']} --effort {line['effort']}",
             ))  # fmt: skip
     if sinusoids := read("sinusoids"):
         ratio, spread = sinusoids["ratio_mean"], sinusoids["ratio_ci95_over_seeds"]
@@ -197,8 +197,8 @@ def speed() -> str:
     if not found:
         return "*Not measured yet.*\n"
     lines = [
-        "| work | peers, ms | minimeta, ms | times faster | at least | than the fastest | of the limit, % |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| work | peers, ms | minimeta, ms | times faster | at least | runs before | than the fastest | of the limit, % |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in found["rows"]:
         cells = dict(row["candidates"])
@@ -208,6 +208,7 @@ def speed() -> str:
         mine, ratio, aim = f"{ours['median_ms']:,.2f}", f"{ours['ratio']:.2f}", row["aim"] or ""
         low, high = ours["quartiles"]
         ratio += f" [{low:.2f}, {high:.2f}]"
+        before = ", ".join(f"{r:.2f}" for r in row["earlier"])
         fastest = f"{ours['ratio_to_fastest']:.2f} ({row['fastest']})"
         if compiled:
             mine += f" ({compiled['median_ms']:,.2f} compiled)"
@@ -218,7 +219,7 @@ def speed() -> str:
         if compiled:
             reached &= compiled["ratio"] >= (row.get("aim_compiled") or 0)
         lines.append(
-            f"| {row['row']} | {peers} | {mine} | {ratio}{'' if reached else ', not reached'} | {aim} | "
+            f"| {row['row']} | {peers} | {mine} | {ratio}{'' if reached else ', not reached'} | {aim} | {before} | "
             f"{fastest} | {of_limit(row)} |"
         )
     return "\n".join(lines) + "\n"
