@@ -96,15 +96,15 @@ def omniglot() -> str:
     """Render the papers' Omniglot table beside ours."""
     rows = read("omniglot") or []
     lines = [
-        "| cell | paper | rerun | here | bn=support | steps x tasks | minutes | training here |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| cell | paper | rerun | here | bn=support | training here |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     for line in papertable.table(rows):
         how = ""
         if line["seeds"]:
             seeds = papertable.seeds(int(line["seeds"]))
-            how = f"{seeds}, {line['device']}, bn={line['bn']}"
-        cells = [line[c] for c in ("cell", "paper", "rerun", "here", "support", "steps", "minutes")]
+            how = f"{seeds}, {line['steps']}, {line['minutes']} min, {line['device']}; bn={line['bn']}"
+        cells = [line[c] for c in ("cell", "paper", "rerun", "here", "support")]
         lines.append("| " + " | ".join([*cells, how]) + " |")
     return "\n".join(lines) + "\n"
 
@@ -197,31 +197,38 @@ def speed() -> str:
     if not found:
         return "*Not measured yet.*\n"
     lines = [
-        "| work | peers, ms | minimeta, ms | times faster | at least | runs before | than the fastest | of the limit, % |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| work | minimeta, ms | times faster | at least | runs before |",
+        "| --- | --- | --- | --- | --- |",
     ]
     for row in found["rows"]:
-        cells = dict(row["candidates"])
-        ours = cells.pop("minimeta")
-        compiled = cells.pop("minimeta, compiled", None)
-        peers = ", ".join(f"{who} {c['median_ms']:,.1f}" for who, c in cells.items())
-        mine, ratio, aim = f"{ours['median_ms']:,.2f}", f"{ours['ratio']:.2f}", row["aim"] or ""
+        ours, compiled = (row["candidates"].get(w) for w in ("minimeta", "minimeta, compiled"))
         low, high = ours["quartiles"]
-        ratio += f" [{low:.2f}, {high:.2f}]"
-        before = ", ".join(f"{r:.2f}" for r in row["earlier"])
-        fastest = f"{ours['ratio_to_fastest']:.2f} ({row['fastest']})"
-        if compiled:
-            mine += f" ({compiled['median_ms']:,.2f} compiled)"
-            ratio += f" (compiled {compiled['ratio']:.2f})"
-        if aim and row.get("aim_compiled"):
-            aim = f"{aim} ({row['aim_compiled']})"
+        mine, aim = f"{ours['median_ms']:,.2f}", row["aim"] or ""
+        ratio = f"{ours['ratio']:.2f} [{low:.2f}, {high:.2f}]"
         reached = ours["ratio"] >= (row["aim"] or 0)
         if compiled:
+            mine += f"; compiled {compiled['median_ms']:,.2f}"
+            ratio += f"; compiled {compiled['ratio']:.2f}"
             reached &= compiled["ratio"] >= (row.get("aim_compiled") or 0)
+            aim = f"{aim}; compiled {row['aim_compiled']}" if row.get("aim_compiled") else aim
+        before = ", ".join(f"{r:.2f}" for r in row["earlier"])
         lines.append(
-            f"| {row['row']} | {peers} | {mine} | {ratio}{'' if reached else ', not reached'} | {aim} | {before} | "
-            f"{fastest} | {of_limit(row)} |"
+            f"| {row['row']} | {mine} | {ratio}{'' if reached else ', not reached'} | {aim} | {before} |"
         )
+    return "\n".join(lines) + "\n"
+
+
+def peers() -> str:
+    """Render the peers' own times, minimeta beside the fastest, and the shares of the machine's limit."""
+    lines = [
+        "| work | peers, ms | times faster than the fastest | of the limit, % |",
+        "| --- | --- | --- | --- |",
+    ]
+    for row in read("speed")["rows"]:
+        cells = row["candidates"].items()
+        others = [f"{w} {c['median_ms']:,.1f}" for w, c in cells if not w.startswith("minimeta")]
+        fastest = f"{row['candidates']['minimeta']['ratio_to_fastest']:.2f} ({row['fastest']})"
+        lines.append(f"| {row['row']} | {', '.join(others)} | {fastest} | {of_limit(row)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -296,6 +303,7 @@ def growth() -> str:
 TABLES = {
     "results": table,
     "speed": speed,
+    "peers": peers,
     "versions": versions,
     "growth": growth,
     "spread": spread,
