@@ -235,11 +235,9 @@ def quartiles(slow: list[float], fast: list[float]) -> list[float]:
 
 def earlier(row: dict[str, Any] | None) -> list[float]:
     """Return the ratios of the last measurements before this one: the machine is not always the same."""
-    return (
-        []
-        if row is None
-        else [*row.get("earlier", []), row["candidates"]["minimeta"]["ratio"]][-3:]
-    )
+    if row is None:
+        return []
+    return [*row.get("earlier", []), row["candidates"]["minimeta"]["ratio"]][-3:]
 
 
 def matmul_rate() -> float:

@@ -40,7 +40,7 @@ class MLPPlan(Plan):
         self, params: Params, x: Tensor, y: Tensor, *, twice: bool,
         moving: Collection[str] | None = None,
     ) -> tuple[Tensor, Params, Product | None]:  # fmt: skip
-        """Losses (T,), their gradients, and the product with their Hessians."""
+        """Losses (T,), their gradients, and the product with their Hessians; all parameters move."""
         names = list(params)
         weights, biases = ([params[n] for n in names[i::2]] for i in (0, 1))
         inputs = [x]  # of each layer, after ReLU
