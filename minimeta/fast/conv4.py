@@ -50,7 +50,8 @@ class Conv4Plan(Plan):
 
     def chunk(self, tasks: int, device: torch.device, steps: int) -> int:
         """How many tasks to work on at a time: more fall out of the cache; fewer where memory is dear."""
-        return max(1, min(3 if self.recompute(steps) else 4, tasks // self.workers))
+        workers = min(self.workers, torch.get_num_threads())
+        return max(1, min(3 if self.recompute(steps) else 4, tasks // workers))
 
     def pack(self, params: Params) -> Params:
         """Lay weights out for matrix products, the channels of a pixel side by side."""
