@@ -12,7 +12,7 @@ from minimeta.errors import MinimetaError
 
 NAMES = (
     "meta_gradients", "sampling", "speed", "growth", "footprint", "glyphs", "sinusoids", "curves",
-    "reading", "cheaper", "omniglot", "splits",
+    "reading", "cheaper", "omniglot", "splits", "speedrun",
 )  # fmt: skip
 
 

@@ -30,6 +30,7 @@ FLOOR = {
     cell: paper - 0.3 if cell.startswith("protonet") else RERUN.get(cell)
     for cell, (paper, _) in PAPER.items()
 }
+SEEDS = 3  # trainings that an interval over seeds should have at least
 
 
 def cell_name(method: str, ways: int, shots: int) -> str:
@@ -52,15 +53,18 @@ def cell_rows(
     bn
         Which test; None: the one in the network's own mode.
     every
-        Where a cell was trained for several lengths: all of them, shortest first. Otherwise only the
-        longest, whatever the lengths scored, so that nothing is chosen on test classes.
+        Where a cell was trained for several lengths: all of them, shortest first. Otherwise only one:
+        a length with three seeds before those with fewer, then the longest, whatever they scored, so
+        that nothing is chosen on test classes.
     """
     groups: dict[tuple[Any, ...], dict[int, dict[str, Any]]] = {}
     for row in rows:
         if own := [t for t in _tests(row, cell) if t["own"]]:
             key = (tasks_seen(row), row["preset"], row["steps"], own[0]["episodes"])
             groups.setdefault(key, {}).setdefault(row["seed"], row)
-    keys = sorted(groups) if every else sorted(groups)[-1:]
+    keys = sorted(groups)
+    if not every:
+        keys = sorted(keys, key=lambda key: len(groups[key]) >= SEEDS)[-1:]
     chosen = [(k, groups[k][seed]) for k in keys for seed in sorted(groups[k])]
     return [
         (row, test)

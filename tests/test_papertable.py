@@ -57,6 +57,14 @@ def test_the_longest_training_stands_in_the_table_whatever_it_scored():
     assert every == [(12, 0.99), (36, 0.97), (36, 0.95)]
 
 
+def test_three_seeds_come_before_a_longer_training_of_fewer():
+    short = [row(seed, 0.95) | {"steps": 3} for seed in range(3)]
+    line = {line["cell"]: line for line in table([row(0, 0.97), *short])}["maml-5w1s"]
+    assert (line["here"][:5], line["seeds"], line["steps"]) == ("95.00", "3", "3 x 4")
+    line = {line["cell"]: line for line in table([row(0, 0.97), *short[:2]])}["maml-5w1s"]
+    assert (line["here"][:5], line["seeds"], line["steps"]) == ("97.00", "1", "9 x 4")
+
+
 def test_what_is_not_alike_is_never_averaged():
     def here(*rows):
         line = {line["cell"]: line for line in table(rows)}["maml-5w1s"]
