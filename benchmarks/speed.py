@@ -7,6 +7,7 @@ median over the rounds of the ratio to its base. Gradients are compared before a
 import argparse
 import copy
 import statistics
+import time
 from collections.abc import Callable
 from datetime import date
 from typing import Any
@@ -203,6 +204,7 @@ def measure(name: str, make: Callable[[torch.dtype], Any], rounds: int) -> dict[
     base = next(iter(candidates))
     steps = {who: step for who, (step, _) in candidates.items()}
     work = gflop(steps[base])
+    rounds = max(rounds, affordable(steps))
     seconds = interleaved(steps, rounds=rounds)
     peers = [who for who in seconds if not who.startswith("minimeta")]
     fastest = min(peers, key=lambda who: statistics.median(seconds[who]))
@@ -225,6 +227,16 @@ def measure(name: str, make: Callable[[torch.dtype], Any], rounds: int) -> dict[
         "row": name, "base": base, "fastest": fastest, "rounds": rounds, "gflop": round(work, 4), "aim": AIMS.get(name),
         "aim_compiled": AIMS_COMPILED.get(name), "candidates": cells,
     }  # fmt: skip
+
+
+def affordable(steps: dict[str, Step], within: float = 30.0, most: int = 51) -> int:
+    """Return how many rounds take about half a minute: short work is the more disturbed, and cheap to repeat."""
+    for _ in range(2):  # the first time something may be compiled
+        begin = time.perf_counter()
+        for step in steps.values():
+            step()
+        seconds = time.perf_counter() - begin
+    return min(most, int(within / seconds))
 
 
 def quartiles(slow: list[float], fast: list[float]) -> list[float]:
@@ -265,6 +277,6 @@ def main(only: str = "", rounds: int = 9) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="measure only the rows whose name holds this")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=9, help="at least; short rows get more")
     given = parser.parse_args()
     main(given.only, given.rounds)
