@@ -20,7 +20,7 @@ from minimeta.errors import DivergedError, check_count, check_rate
 from minimeta.evaluate import half_width, meta_test
 from minimeta.maml import MAML
 from minimeta.presets import PRESETS, start
-from minimeta.rows import held, opened, read, write
+from minimeta.rows import Row, held, opened, read, write
 from minimeta.train import meta_train
 
 RATES = (0.0, 0.001, 0.003, 0.01, 0.02, 0.03, 0.05, 0.1)
@@ -50,6 +50,8 @@ def sinusoids(
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Return a row for every K, method and number of steps: mean squared error over training seeds.
 
+    A row also says at which rate each seed adapted.
+
     Parameters
     ----------
     folder
@@ -65,35 +67,36 @@ def sinusoids(
     check_count("episodes", episodes)
     folder, found = opened(folder), []
     for shots in (5, 10):
-        errors: dict[str, list[list[float]]] = {}
+        done: dict[str, list[Row]] = {}
         for seed in seeds:
             for method in ("MAML", "FOMAML", "joint", "scratch"):
                 stem = f"sinusoids-{shots}-{method}-seed{seed}-effort{effort:g}-{episodes}.json"
                 with held(folder / stem, say):
-                    row = read(folder / stem, ("curve",))
+                    row = read(folder / stem, ("curve", "rates"))
                     if row is None:
-                        row = {"curve": _curve(method, shots, seed, effort, episodes)}
+                        row = _curve(method, shots, seed, effort, episodes)
                         write(folder / stem, row)
                         start, one = row["curve"][:2]
                         say(
                             f"K = {shots}, {method}, seed {seed}: {start:.3f}, {one:.3f} after one step"
                         )
-                errors.setdefault(method, []).append(row["curve"])
+                done.setdefault(method, []).append(row)
         found += [
             {
                 "shots": shots, "method": method, "inner_steps": j, "seeds": len(seeds),
-                "episodes": episodes, "mse": sum(c[j] for c in curves) / len(curves),
+                "episodes": episodes, "mse": sum(r["curve"][j] for r in rows) / len(rows),
                 "ci95_over_seeds": (
-                    half_width([c[j] for c in curves], over="seeds") if len(curves) > 1 else None
+                    half_width([r["curve"][j] for r in rows], over="seeds") if len(rows) > 1 else None
                 ),
+                "rates": [r["rates"][j] for r in rows],
             }
-            for method, curves in errors.items() for j in STEPS
+            for method, rows in done.items() for j in STEPS
         ]  # fmt: skip
     return found
 
 
-def _curve(method: str, shots: int, seed: int, effort: float, episodes: int) -> list[float]:
-    """Train one start and return its test error after 0, 1, ... inner steps."""
+def _curve(method: str, shots: int, seed: int, effort: float, episodes: int) -> Row:
+    """Train one start and return its test error after 0, 1, ... inner steps, and the rate of each."""
     preset = PRESETS[f"maml-sinusoids-{shots}s-tuned"]
     val, test = (
         tasks("sinusoids", split=s, shots=shots, queries=preset.queries) for s in ("val", "test")
@@ -110,7 +113,7 @@ def _curve(method: str, shots: int, seed: int, effort: float, episodes: int) -> 
             meta_batch=preset.meta_batch, optimizer=optimizer, schedule=schedule, seed=seed,
         )  # fmt: skip
     rates = RATES if method in ("joint", "scratch") else (learner.inner_lr,)
-    curve = []
+    curve, chosen = [], []
     for learner.test_inner_steps in STEPS:
         scores = {}
         for learner.inner_lr in rates if len(rates) > 1 else ():
@@ -118,7 +121,8 @@ def _curve(method: str, shots: int, seed: int, effort: float, episodes: int) -> 
                 scores[learner.inner_lr] = meta_test(learner, val, episodes=episodes).mean
         learner.inner_lr = min(scores, key=scores.__getitem__, default=rates[0])
         curve.append(meta_test(learner, test, episodes=episodes).mean)
-    return curve
+        chosen.append(learner.inner_lr)
+    return {"curve": curve, "rates": chosen}
 
 
 def report(rows: Sequence[dict[str, Any]]) -> str:

@@ -199,7 +199,17 @@ def curves() -> str:
         mine = {r["inner_steps"]: r for r in rows if (r["shots"], r["method"]) == (shots, method)}
         cells = [f"{mine[j]['mse']:.3f} ± {mine[j]['ci95_over_seeds']:.3f}" for j in shown]
         lines.append(f"| {shots} | {method} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    chosen = [
+        f"{method} {min(found):g} to {max(found):g}"
+        for method in ("joint", "scratch")
+        for found in [
+            [x for r in rows if r["method"] == method and r["inner_steps"] for x in r["rates"]]
+        ]
+    ]
+    return (
+        "\n".join(lines)
+        + f"\n\nRates chosen, over all seeds and from one step on: {', '.join(chosen)}.\n"
+    )
 
 
 def weights() -> str:
