@@ -166,7 +166,7 @@ def vectorises(module: nn.Module, device: torch.device) -> bool:
 
 def choose(network: nn.Module, adapts: str | Callable[[str], bool]) -> list[str]:
     """Return the names of the parameters that the inner loop changes; see :class:`minimeta.MAML`."""
-    names = [n for n, p in network.named_parameters() if p.requires_grad]
+    names = [n for n, _ in network.named_parameters()]  # frozen ones too: they may thaw
     last = names[-1].rpartition(".")[0] if names else ""
     head = [n for n in names if n.rpartition(".")[0] == last]
     if callable(adapts):

@@ -31,7 +31,14 @@ from minimeta.data.pool import ClassPool
 from minimeta.embedding import embed_vectors
 from minimeta.episodes import Episode
 from minimeta.errors import DivergedError, MinimetaError, check_count, check_rate, check_seed, shown
-from minimeta.learner import Learner, evaluating, require_classes, require_match, task_losses
+from minimeta.learner import (
+    Learner,
+    evaluating,
+    require_classes,
+    require_match,
+    require_same,
+    task_losses,
+)
 from minimeta.norm import BatchNorm
 from minimeta.protonet import prototypes, squared_distances
 
@@ -45,7 +52,7 @@ class FromScratch(Adapting):
     ----------
     network
         Maps (B, \*item) to (B, outputs). It is copied, and the copy is *started anew*: whatever the
-        given one has learned is forgotten.
+        given one has learned is forgotten, and all of it is trained.
     steps, lr, optimizer
         Steps of ``"adam"`` or ``"sgd"`` on all of the support set, and their rate. Both treat every number
         by itself, so tasks do not touch each other although they are trained together.
@@ -160,18 +167,19 @@ def pretrain(
     """
     check_count("batch", batch)
     check_rate("lr", lr)
+    _check_pool(encoder, pool)
     device = pool.items.device
     classes = torch.repeat_interleave(torch.arange(len(pool), device=device), pool.sizes)
     with torch.no_grad(), evaluating(encoder):
-        shape = encoder(pool.items[:2]).shape
-    if len(shape) != 2:
+        z = encoder(pool.items[:2])
+    if z.ndim != 2:
         raise MinimetaError(
-            f"the encoder gave embeddings of shape {tuple(shape[1:])}; a linear head needs vectors, so "
+            f"the encoder gave embeddings of shape {tuple(z.shape[1:])}; a linear head needs vectors, so "
             "end the encoder with nn.Flatten()."
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(check_seed("seed", seed))
-        head = (CosineLinear if cosine else nn.Linear)(shape[1], len(pool)).to(device)
+        head = (CosineLinear if cosine else nn.Linear)(z.shape[1], len(pool)).to(z)
     optimizer = torch.optim.Adam([*encoder.parameters(), *head.parameters()], lr=lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, check_count("steps", steps))
     encoder.train()
@@ -194,8 +202,17 @@ def pretrain(
 @torch.no_grad()
 def feature_mean(encoder: nn.Module, pool: ClassPool) -> Float[Tensor, " dim"]:
     """Mean embedding of all examples of a pool, for :class:`SimpleShot`; 256 examples pass at a time."""
+    _check_pool(encoder, pool)
     with evaluating(encoder):
         return sum(encoder(x).sum(0) for x in pool.items.split(256)) / len(pool.items)
+
+
+def _check_pool(encoder: nn.Module, pool: ClassPool) -> None:
+    if not isinstance(pool, ClassPool):
+        raise MinimetaError(
+            f"pool={shown(pool)} was given; give a ClassPool, as glyphs.load() does."
+        )
+    require_same(encoder, pool.items)
 
 
 class SimpleShot(Learner):
@@ -215,6 +232,10 @@ class SimpleShot(Learner):
     def __init__(self, encoder: nn.Module, *, centre: Tensor | list[float] | None = None) -> None:
         super().__init__()
         mean = None if centre is None else torch.as_tensor(centre)
+        if mean is not None and (mean.ndim != 1 or not bool(mean.isfinite().all())):
+            raise MinimetaError(
+                f"centre={shown(centre)} was given; it is (dim,) finite numbers, as feature_mean gives."
+            )
         self.config = dict(encoder=encoder, centre=None if mean is None else mean.tolist())
         self.encoder = encoder
         self.register_buffer("base_mean", mean)
@@ -223,8 +244,14 @@ class SimpleShot(Learner):
         """Return minus the squared distance of each query to each class mean, (T, R, N)."""
         ways = require_classes(episode, "SimpleShot")
         require_match(self, episode)
-        support, query = (
-            F.normalize(z if self.base_mean is None else z - self.base_mean, dim=-1)
-            for z in embed_vectors(self.encoder, episode, shared_pass=True)
-        )
+        support, query = embed_vectors(self.encoder, episode, shared_pass=True)
+        if self.base_mean is not None:
+            mean = self.base_mean.to(support.dtype)
+            if mean.shape != support.shape[2:]:
+                raise MinimetaError(
+                    f"the centre has {len(mean)} numbers and the embeddings {support.shape[2]}; give "
+                    "feature_mean(encoder, pool) of this encoder."
+                )
+            support, query = support - mean, query - mean
+        support, query = (F.normalize(z, dim=-1) for z in (support, query))
         return -squared_distances(query, prototypes(support, episode.support_y, ways))

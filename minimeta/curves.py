@@ -16,7 +16,7 @@ from torch import Tensor
 
 from minimeta.catalog import tasks
 from minimeta.episodes import Episode
-from minimeta.errors import DivergedError, check_count, check_rate
+from minimeta.errors import DivergedError, check_episodes, check_rate
 from minimeta.evaluate import half_width, meta_test
 from minimeta.maml import MAML
 from minimeta.presets import PRESETS, start
@@ -64,7 +64,7 @@ def sinusoids(
         Test tasks of each point of a curve, and val tasks of each choice of a rate.
     """
     check_rate("effort", effort)
-    check_count("episodes", episodes)
+    check_episodes(episodes)
     folder, found = opened(folder), []
     for shots in (5, 10):
         done: dict[str, list[Row]] = {}

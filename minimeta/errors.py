@@ -53,6 +53,13 @@ def check_count(word: str, value: Any) -> int:
     return whole
 
 
+def check_episodes(value: Any) -> int:
+    """Return a number of test tasks that is enough for an interval, or refuse ``value``."""
+    if check_count("episodes", value) < 2:
+        raise MinimetaError(f"episodes={value} was given; an interval needs at least two.")
+    return int(value)
+
+
 def check_rate(word: str, value: Any, *, zero: bool = False) -> None:
     """Refuse what is not a finite number above 0 (or, with ``zero``, at least 0)."""
     real = isinstance(value, numbers.Real) and not isinstance(value, bool)

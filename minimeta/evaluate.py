@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from minimeta.episodes import Episode, count_queries
-from minimeta.errors import DivergedError, MinimetaError, check_count
+from minimeta.errors import DivergedError, MinimetaError, check_count, check_episodes
 from minimeta.learner import check_predictions, evaluating, query_targets
 from minimeta.norm import BN, bn_mode, normalised
 from minimeta.sources import Tasks
@@ -157,8 +157,7 @@ def meta_test(
     """
     if chunk is not None:
         check_count("chunk", chunk)
-    if check_count("episodes", episodes) < 2:
-        raise MinimetaError(f"episodes={episodes} was given; an interval needs at least two.")
+    check_episodes(episodes)
     step = chunk or tasks_at_once(tasks)
     values = []
     with evaluating(learner), normalised(learner, bn):

@@ -57,12 +57,13 @@ def _common(one: argparse.ArgumentParser) -> None:
 def _omniglot(given: argparse.Namespace, say: Callable[[str], object]) -> tuple[Any, str]:
     cells = reproduce.known_cells(c.strip() for c in given.cells.split(",") if c.strip())
     if given.report:
-        rows = [r for r in reproduce.collect(given.out) if r["kind"] == given.kind]
+        rows = reproduce.collect(given.out)
     else:
         rows = reproduce.omniglot(
             given.out, cells=cells, kind=given.kind, seeds=range(given.seeds), effort=given.effort,
             episodes=given.episodes or 1000, device=given.device or "cpu", say=say,
         )  # fmt: skip
+    rows = [row for row in rows if row["kind"] == given.kind]  # the folder may hold both
     return rows, papertable.report(rows, cells)
 
 

@@ -65,6 +65,7 @@ class ImplicitMAML(Adapting):
         check_rate("penalty", penalty)
         if cg_steps != 0:
             check_count("cg_steps", cg_steps)
+        check_count("inner_steps", inner_steps)  # after none there is no solution to differentiate
         super().__init__(
             network, inner_lr=inner_lr, inner_steps=inner_steps,
             test_inner_steps=test_inner_steps, adapts=adapts,
@@ -174,7 +175,8 @@ def conjugate_gradients(
     ----------
     product
         A symmetric matrix per task times a vector, (T, \*shape) -> (T, \*shape) for each name. Where a
-        task's matrix turns out not to be positive along a direction, that task stops there.
+        task's matrix turns out not to be positive along a direction, that task keeps what it has, or
+        the target if it has nothing yet (Nocedal & Wright 2006, Algorithm 7.1).
     target
         Name -> (T, \*shape).
     steps
@@ -188,14 +190,18 @@ def conjugate_gradients(
     """
     solution = {n: torch.zeros_like(b) for n, b in target.items()}
     residual, direction, left = target, target, _dot(target, target)
-    for _ in range(steps):
+    going = left > 0
+    for j in range(steps):
         ahead = product(direction)
         curvature = _dot(direction, ahead)
-        step = torch.where(curvature > 0, left / curvature, 0.0)  # 0 too where nothing is left
+        going = going & (curvature > 0)  # false too where nothing is left; who has stopped stays so
+        if j == 0:
+            solution = _move(solution, torch.where(going, 0.0, 1.0), target)
+        step = torch.where(going, left / curvature, 0.0)
         solution = _move(solution, step, direction)
         residual = _move(residual, -step, ahead)
         before, left = left, _dot(residual, residual)
-        direction = _move(residual, torch.where(before > 0, left / before, 0.0), direction)
+        direction = _move(residual, torch.where(going, left / before, 0.0), direction)
     return solution
 
 

@@ -100,15 +100,21 @@ def query_targets(episode: Episode) -> Tensor:
 
 def require_match(learner: nn.Module, episode: Episode) -> None:
     """Refuse an episode of another type or device than the learner's weights."""
-    weight = next((p for p in learner.parameters() if p.is_floating_point()), None)
-    x = episode.support_x
-    if weight is None or torch.is_autocast_enabled(x.device.type):
+    require_same(learner, episode.support_x)
+
+
+def require_same(module: nn.Module, x: Tensor) -> None:
+    """Refuse examples of another type or device than any of a module's weights."""
+    if torch.is_autocast_enabled(x.device.type):
         return
-    if (weight.dtype, weight.device.type) != (x.dtype, x.device.type):
-        raise MinimetaError(
-            f"the learner's weights are {weight.dtype} on {weight.device} and the episode's examples "
-            f"{x.dtype} on {x.device}; bring them together with learner.to(...) or episode.to(...)."
-        )
+    for weight in module.parameters():
+        if (weight.dtype, weight.device.type) != (x.dtype, x.device.type):
+            if not weight.is_floating_point():
+                continue
+            raise MinimetaError(
+                f"the learner's weights are {weight.dtype} on {weight.device} and the examples "
+                f"{x.dtype} on {x.device}; bring them together with .to(...), such as learner.to(device)."
+            )
 
 
 def require_classes(episode: Episode, learner: str) -> int:

@@ -50,7 +50,18 @@ class LinearGaussian:
 
     def __post_init__(self) -> None:
         check_rate("noise", self.noise)
-        mean, covariance = self.mean.double(), self.covariance.double()
+        mean, covariance = (
+            torch.as_tensor(given, dtype=torch.float64) for given in (self.mean, self.covariance)
+        )
+        if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
+            raise MinimetaError(
+                f"a mean of shape {tuple(mean.shape)} and a covariance of shape {tuple(covariance.shape)} "
+                "were given; they are (D,) and (D, D)."
+            )
+        if not bool(mean.isfinite().all()) or not bool(covariance.isfinite().all()):
+            raise MinimetaError(
+                "the mean or the covariance holds a number that is not finite; look for NaN."
+            )
         if not torch.equal(covariance, covariance.mT):
             raise MinimetaError(
                 "the covariance given is not symmetric; give (C + C.mT) / 2, or check how it was made."
@@ -69,7 +80,7 @@ class LinearGaussian:
         self, x: Float[Tensor, "task support dim"], covariance: Tensor | None = None
     ) -> Float[Tensor, "task dim support"]:
         """Gain of the posterior mean, under this law's covariance or another prior's (.., D, D)."""
-        prior = self.covariance if covariance is None else covariance
+        x, prior = x.double(), self.covariance if covariance is None else covariance.double()
         seen = prior @ x.mT  # (T, D, S)
         noise = self.noise**2 * torch.eye(x.shape[1], dtype=x.dtype)
         return torch.linalg.solve(x @ seen + noise, seen.mT).mT
@@ -83,6 +94,7 @@ class LinearGaussian:
         Over w, both noises and the query's x. From w^ - w = (I - G X)(start - w) + G noise: sigma^2 +
         the trace of (I - G X)(C + d d')(I - G X)' + sigma^2 G G', with d = start - mean.
         """
+        x, gain = x.double(), gain.double()
         off = torch.zeros_like(self.mean) if start is None else start - self.mean
         left = torch.eye(len(self.mean), dtype=x.dtype) - gain @ x  # what the data leave open
         spread = self.covariance + torch.outer(off, off)
@@ -101,6 +113,7 @@ class LinearGaussian:
         1 / (a + 2 sigma^2 / (S tau^2)) is the exact answer for a prior of covariance tau^2 I.
         """
         check_rate("lr", lr)
+        x = x.double()
         a, v = torch.linalg.eigh(2 * x.mT @ x / x.shape[1])  # (T, D), (T, D, D)
         keep = 1 - lr * a.clamp_min(0)
         if bool((keep <= 0).any()):
@@ -111,6 +124,10 @@ class LinearGaussian:
         powers = torch.stack([keep**j for j in range(check_count("steps", steps))])
         # (1 - r) / a, summed as a geometric series so that a = 0 needs no special case
         variance = 2 * self.noise**2 / x.shape[1] * lr * powers.sum(0) / keep**steps
+        if not bool(variance.isfinite().all()):
+            raise MinimetaError(
+                f"after steps={steps} of lr={lr} the prior is too wide for a number to hold; take fewer steps."
+            )
         return v @ torch.diag_embed(variance) @ v.mT
 
 
@@ -144,6 +161,13 @@ class PosteriorMean(Learner):
 
     def forward(self, episode: Episode) -> Tensor:
         """Predict with the posterior mean of each task's weights: (T, R, 1)."""
+        dim = len(self.law.mean)
+        if episode.ways is not None or episode.support_x.shape[2:] != (dim,):
+            raise MinimetaError(
+                f"{'labels' if episode.ways is not None else 'targets'} and items of shape "
+                f"{tuple(episode.support_x.shape[2:])} were given; this learner knows regressions on ({dim},) "
+                "only, such as law.tasks(...)."
+            )
         x, y, query = (t.double() for t in (episode.support_x, episode.support_y, episode.query_x))
         start = self.law.mean.unsqueeze(-1)
         w = start + self.law.posterior_gain(x) @ (y - x @ start)  # (T, D, 1)

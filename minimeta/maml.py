@@ -177,7 +177,7 @@ class MAML(Adapting):
         sets = (episode.support_x, episode.support_y, episode.query_x, query_targets(episode))
         given = (*sets, *start.values(), *self.rates)
         with torch.no_grad():
-            if self.compiled:
+            if self.compiled and self._settled():
                 known = (episode.ways, self.training, self.inner_lr, first_order, tuple(weights))
                 value, *gradients = fast.run_compiled(self, compute, given, known)
             else:
@@ -207,6 +207,10 @@ class MAML(Adapting):
             for weight, params in zip(self._weights(), path, strict=True) if weight
         ]  # fmt: skip
         return torch.stack(losses).sum(0)
+
+    def _settled(self) -> bool:
+        """Say whether the next outer steps do the same as this one, so that a program for it pays."""
+        return True
 
     def _weights(self) -> list[float]:
         """How much the query loss after 0, 1, ..., k inner steps counts."""

@@ -25,7 +25,8 @@ class MAMLPlusPlus(MAML):
         As in :class:`minimeta.MAML`.
     multi_step
         Outer steps over which the loss after *every* inner step counts: in equal parts at first, then
-        linearly less, until only the last does.
+        linearly less, until only the last does. ``compiled`` waits for the end of that: a program holds
+        its weights.
     first_order_until
         Outer steps that are first order, before the second order begins.
     learn_lr
@@ -35,9 +36,9 @@ class MAMLPlusPlus(MAML):
     Notes
     -----
     These are the paper's multi-step loss optimisation, derivative-order annealing, and learned
-    per-layer per-step rates, section 4. The authors' code keeps a small weight on the early losses and has
-    one rate a layer where we have one a tensor. Not here: running averages and normalisation weights
-    of their own for each inner step. A test with more inner steps goes on with the last step's rates.
+    per-layer per-step rates, section 4. The paper speaks of a rate for each layer; the authors' code, as
+    ours, has one for each tensor. It keeps a small weight on the early losses, which we do not. Not here:
+    running averages and normalisation weights of their own for each inner step. A test with more inner steps goes on with the last step's rates.
     """
 
     def __init__(
@@ -65,6 +66,9 @@ class MAMLPlusPlus(MAML):
 
     def _first_order(self) -> bool:
         return self._outer_step < self.first_order_until
+
+    def _settled(self) -> bool:
+        return not self.training or self._outer_step >= self.multi_step
 
     def _weights(self) -> list[float]:
         k = self._steps()

@@ -124,7 +124,8 @@ def report(rows: Sequence[dict[str, Any]], cells: Sequence[str] = ()) -> str:
     lines = table(rows, cells)
     heads = {
         "cell": "cell", "paper": "paper, %", "rerun": "rerun, %", "here": "here, %", "bn": "bn",
-        "support": "bn=support, %", "seeds": "seeds", "minutes": "minutes",
+        "support": "bn=support, %", "seeds": "seeds", "steps": "steps x tasks", "effort": "effort",
+        "minutes": "minutes",
     }  # fmt: skip
     width = {k: max(len(h), *(len(line[k]) for line in lines)) for k, h in heads.items()}
     shown = ["  ".join(line[k].ljust(width[k]) for k in heads).rstrip() for line in [heads, *lines]]

@@ -19,7 +19,7 @@ from torch import nn
 
 from minimeta import rows
 from minimeta.catalog import tasks
-from minimeta.errors import MinimetaError, check_count, check_device, check_rate
+from minimeta.errors import MinimetaError, check_device, check_episodes, check_rate
 from minimeta.evaluate import meta_test
 from minimeta.norm import BN, bn_mode
 from minimeta.papertable import CELLS, cell_name
@@ -106,12 +106,6 @@ def omniglot(
                     rows.write(path, row)
                     say(f"{cell_name(method, ways, shots)}, seed {seed}: {result}")
     return collect(folder)
-
-
-def check_episodes(episodes: int) -> None:
-    """Refuse fewer test tasks than an interval needs, before the training and not after it."""
-    if check_count("episodes", episodes) < 2:
-        raise MinimetaError("episodes=1 was given; an interval needs at least 2 test tasks.")
 
 
 def lake(

@@ -30,13 +30,17 @@ def ridge(
     """Return the W of each task that minimises |X W - Y|^2 + penalty·|W|^2.
 
     That is (X'X + penalty·I)^-1 X'Y, a system of dim equations; by the Woodbury identity it equals
-    X' (XX' + penalty·I)^-1 Y, one of S equations, and few-shot means that S is the smaller.
+    X' (XX' + penalty·I)^-1 Y, one of S equations. The smaller one is solved: the larger loses digits.
 
     >>> ridge(torch.tensor([[[2.0]]]), torch.tensor([[[3.0]]]), penalty=2.0)        # 2·3 / (2·2 + 2)
     tensor([[[1.]]])
     """
-    gram = x @ x.mT + penalty * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-    return x.mT @ torch.linalg.solve_ex(gram, y).result  # _ex: neither waits for a GPU nor raises
+    few = x.shape[1] <= x.shape[2]
+    gram = x @ x.mT if few else x.mT @ x
+    gram = gram + penalty * torch.eye(gram.shape[1], dtype=x.dtype, device=x.device)
+    # _ex: neither waits for a GPU nor raises
+    solution = torch.linalg.solve_ex(gram, y if few else x.mT @ y).result
+    return x.mT @ solution if few else solution
 
 
 class R2D2(Learner):
@@ -65,7 +69,7 @@ class R2D2(Learner):
 
     Where we differ from the authors' code: it divides X and Y by the square root of S, so that its
     lambda is ours divided by S; it keeps lambda at 50 unless told to learn it, ours starts at 1 and is
-    learned; when S is larger than dim it solves the system of dim equations, with the same solution.
+    learned.
     """
 
     def __init__(

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 
 from minimeta.catalog import tasks
-from minimeta.errors import MinimetaError, check_device, check_rate, check_seed
+from minimeta.errors import MinimetaError, check_device, check_episodes, check_rate, check_seed
 from minimeta.evaluate import meta_test
 from minimeta.papertable import PAPER, RERUN
 from minimeta.presets import PRESETS, start
-from minimeta.reproduce import check_episodes, device_name
+from minimeta.reproduce import device_name
 from minimeta.train import meta_train
 
 IMPORTED = time.time()
@@ -79,8 +79,8 @@ def run(
     result = meta_test(learner, test, episodes=episodes)
     return {
         "method": method, "preset": name, "machine": machine(device), "seconds": round(seconds, 1),
-        "steps": steps, "target": target, "reached": 100 * result.mean >= target, "seed": seed,
-        **result.to_json(),
+        "steps": steps, "target": target, "reached": 100 * result.mean >= target,
+        **(result.to_json() | {"seed": seed, "test_seed": result.seed}),
     }  # fmt: skip
 
 

@@ -63,18 +63,19 @@ class Quadratics:
         if h.ndim == 1:
             h, c = h.view(-1, 1, 1), c.view(-1, 1)
         fits = h.ndim == 3 and c.ndim == 2 and h.shape == (*c.shape, c.shape[1])
-        if not fits or not torch.equal(h, h.mT) or bool((torch.linalg.eigvalsh(h) <= 0).any()):
+        finite = fits and len(c) > 0 and bool(h.isfinite().all()) and bool(c.isfinite().all())
+        if not finite or not torch.equal(h, h.mT) or bool((torch.linalg.eigvalsh(h) <= 0).any()):
             raise MinimetaError(
                 f"curvatures of shape {tuple(h.shape)} and centres of shape {tuple(c.shape)} were given; "
                 "give (T,) positive numbers and (T,) centres, or (T, D, D) symmetric matrices with "
-                "positive eigenvalues and (T, D) centres."
+                "positive eigenvalues and (T, D) centres, all finite, T at least 1."
             )
         object.__setattr__(self, "curvature", h)
         object.__setattr__(self, "centre", c)
 
     def loss(self, theta: Float[Tensor, "*grid dim"]) -> Float[Tensor, "*grid task"]:
         """Loss of each task at theta."""
-        return self._loss(theta.unsqueeze(-2) - self.centre)
+        return self._loss(self._away(theta))
 
     def adapted(
         self,
@@ -113,7 +114,7 @@ class Quadratics:
     ) -> Float[Tensor, "*grid dim"]:
         """What the method's outer step goes against: the mean over tasks of W_i (theta - c_i)."""
         w = self.weights(method, lr=lr, steps=steps)
-        return torch.einsum("tij,...tj->...i", w, theta.unsqueeze(-2) - self.centre) / len(w)
+        return torch.einsum("tij,...tj->...i", w, self._away(theta)) / len(w)
 
     def start(self, method: Method, *, lr: float = 0.0, steps: int = 1) -> Float[Tensor, " dim"]:
         """Return the start at which the method's outer loop comes to rest.
@@ -155,7 +156,17 @@ class Quadratics:
 
     def _remaining(self, theta: Tensor, lr: float, steps: int, implicit: bool) -> Tensor:
         m = self._shrink(lr, steps, implicit)
-        return torch.einsum("tij,...tj->...ti", m, theta.unsqueeze(-2) - self.centre)
+        return torch.einsum("tij,...tj->...ti", m, self._away(theta))
+
+    def _away(self, theta: Tensor) -> Tensor:
+        """How far theta is from each task's optimum: (*grid, T, D)."""
+        dim = self.centre.shape[1]
+        if theta.ndim == 0 or theta.shape[-1] != dim:
+            raise MinimetaError(
+                f"theta of shape {tuple(theta.shape)} was given; its last axis holds the {dim} parameter"
+                f"{'s' * (dim > 1)} of one point, so give (..., {dim}), as in theta.unsqueeze(-1)."
+            )
+        return theta.unsqueeze(-2) - self.centre
 
     def _loss(self, away: Tensor) -> Tensor:
         return torch.einsum("...ti,tij,...tj->...t", away, self.curvature, away) / 2

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from minimeta import MAML, Episode, MinimetaError
+from minimeta import MAML, MLP, Episode, MinimetaError, tasks
 from minimeta.adapt import inner_loop, per_task, run, sgd_step
 
 
@@ -132,3 +132,14 @@ def test_running_statistics_in_the_inner_loop_are_refused():
 def test_a_true_fault_is_shown_as_itself():
     with pytest.raises(RuntimeError, match="mat1 and mat2 shapes"):
         run(nn.Linear(7, 2), episode().support_x)
+
+
+def test_a_layer_that_thaws_adapts():
+    network = MLP(1, 1, hidden=(4,))
+    network.layers[1].requires_grad_(False)
+    learner = MAML(network, inner_lr=0.1)
+    episode = tasks("sinusoids", shots=5, queries=3).at([0])
+    assert "layers.1.weight" not in learner.adapt(episode)
+    network.layers[1].requires_grad_(True)
+    moved = learner.adapt(episode)["layers.1.weight"][0]
+    assert not torch.equal(moved, network.layers[1].weight)

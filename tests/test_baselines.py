@@ -88,7 +88,7 @@ def test_it_fits_the_support_set_and_has_nothing_to_meta_train():
     assert many.mean < 0.7 * few.mean
 
 
-def test_frozen_or_unknown_parts():
+def test_parts_that_cannot_start_anew_are_refused():
     class Own(nn.Module):
         def __init__(self):
             super().__init__()
@@ -96,13 +96,6 @@ def test_frozen_or_unknown_parts():
 
     with pytest.raises(MinimetaError, match=r"Own '1' has parameters .* no reset_parameters"):
         FromScratch(nn.Sequential(nn.Linear(4, 3), Own()), steps=1, lr=0.1)
-    net = network()
-    net.layers[0].requires_grad_(False)
-    learner = FromScratch(net, steps=3, lr=0.1)
-    adapted = learner.adapt(episode())
-    start = dict(learner.network.named_parameters())
-    assert torch.equal(adapted["layers.0.weight"][1], start["layers.0.weight"])
-    assert not torch.equal(adapted["layers.1.weight"][1], start["layers.1.weight"])
 
 
 @pytest.mark.parametrize("cosine", [False, True])
@@ -186,3 +179,40 @@ def test_the_feature_mean_is_that_of_all_examples():
 def test_bad_input_gets_a_sentence(make, message):
     with pytest.raises(MinimetaError, match=message):
         make()
+
+
+def test_pretraining_takes_the_type_of_the_pool_and_refuses_another():
+    pool = mm.ClassPool(torch.randn(6, 4).double(), torch.tensor([3, 3]), ("a", "b"))
+    encoder = pretrain(nn.Linear(4, 8).double(), pool, steps=2, progress=False)
+    assert encoder.weight.dtype == torch.float64
+    with pytest.raises(
+        mm.MinimetaError, match="torch.float32 on cpu and the examples torch.float64"
+    ):
+        pretrain(nn.Linear(4, 8), pool, steps=2)
+    for call in (lambda p: pretrain(encoder, p, steps=1), lambda p: feature_mean(encoder, p)):
+        with pytest.raises(mm.MinimetaError, match="pool=.* was given; give a ClassPool"):
+            call(mm.tasks("glyphs"))
+
+
+@pytest.mark.parametrize("centre", [torch.zeros(2, 4), [float("nan")] * 4, 0.0])
+def test_a_centre_that_is_none_is_refused(centre):
+    with pytest.raises(mm.MinimetaError, match="centre=.* was given; it is"):
+        SimpleShot(nn.Identity(), centre=centre)
+
+
+def test_a_centre_of_another_length_is_refused_not_broadcast():
+    episode = mm.tasks("glyphs").at([0])
+    for length in (1, 3):
+        with pytest.raises(mm.MinimetaError, match=f"{length} numbers and the embeddings 784"):
+            SimpleShot(nn.Flatten(), centre=[0.0] * length)(episode)
+
+
+def test_from_scratch_trains_everything_and_so_does_its_file(tmp_path):
+    network = mm.MLP(1, 1)
+    network.layers[0].requires_grad_(False)
+    learner = FromScratch(network, steps=5, lr=0.1)
+    episode = mm.tasks("sinusoids", shots=5, queries=3).at([0])
+    phi, theta = learner.adapt(episode), dict(learner.network.named_parameters())
+    assert all(not torch.equal(phi[n][0], theta[n]) for n in theta)
+    again = mm.load(mm.save(learner, tmp_path / "a.safetensors"))
+    assert torch.equal(again(episode), learner.eval()(episode))

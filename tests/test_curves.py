@@ -71,3 +71,9 @@ def test_a_rate_too_large_to_be_scored_is_never_chosen(monkeypatch, tmp_path):
     plain = run(tmp_path / "a", seeds=(0,))
     monkeypatch.setattr(curves, "RATES", (0.0, 0.01, 1e9))
     assert run(tmp_path / "b", seeds=(0,)) == plain
+
+
+def test_a_test_without_an_interval_is_refused_before_the_training(tmp_path):
+    with pytest.raises(mm.MinimetaError, match="episodes=1 was given"):
+        run(tmp_path / "a", episodes=1)
+    assert not (tmp_path / "a").exists()

@@ -65,3 +65,20 @@ def test_a_speedrun_prints_a_sentence_or_json(monkeypatch, capsys):
     assert "98.1 % not reached" in capsys.readouterr().out
     assert main(["speedrun", "maml", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == row
+
+
+def test_the_table_of_one_kind_of_presets_holds_no_other(monkeypatch, capsys, tmp_path):
+    def trained(kind, mean):
+        test = dict(ways=5, shots=1, bn="running", own=True, mean=mean, ci95=0.002, episodes=1000)
+        return dict(
+            method="protonet", kind=kind, preset=f"p-{kind}", seed=0, seconds=9.0, device="cpu",
+            threads=1, steps=9 if kind == "tuned" else 90, meta_batch=1, effort=1.0, tests=[test],
+        )  # fmt: skip
+
+    rows = [trained("tuned", 0.98), trained("paper", 0.91)]
+    monkeypatch.setattr(experiments.reproduce, "collect", lambda folder: rows)
+    monkeypatch.setattr(experiments.reproduce, "omniglot", lambda folder, **given: rows)
+    for how in ([], ["--report"]):
+        for kind, mean in (("tuned", "98.00"), ("paper", "91.00")):
+            main(["reproduce", "omniglot", "--kind", kind, "--out", str(tmp_path), *how])
+            assert mean in capsys.readouterr().out

@@ -201,6 +201,19 @@ def test_a_program_traced_once_gives_the_same_gradient(name, monkeypatch):
     agree(learner, episode[:3])  # another one
 
 
+def test_no_program_is_made_while_the_weights_of_a_loss_change(monkeypatch):
+    made_programs = []
+    monkeypatch.setattr(torch, "compile", lambda graph: made_programs.append(graph) or graph)
+    source = mm.tasks("sinusoids", shots=5, queries=5)
+    learner = mm.MAMLPlusPlus(
+        mm.MLP(1, 1), inner_lr=0.01, inner_steps=2, compiled=True, multi_step=5, learn_lr=None
+    )
+    mm.meta_train(learner, source, steps=5, progress=False)
+    assert not made_programs
+    mm.meta_train(learner, source, steps=9, progress=False)
+    assert len(made_programs) == 1
+
+
 def test_a_factor_on_the_loss_reaches_the_gradient():
     learner, episode = made("MLP")
     one = gradients(learner, learner.loss(episode))

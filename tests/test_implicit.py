@@ -1,6 +1,7 @@
 """Implicit MAML against dense algebra, closed forms and the unrolled proximal problem."""
 
 import copy
+import itertools
 
 import pytest
 import torch
@@ -257,3 +258,41 @@ def test_with_the_right_penalty_it_is_bayes_rule_and_it_learns_the_prior_mean():
 def test_bad_input_gets_a_sentence(options, message):
     with pytest.raises(MinimetaError, match=message):
         ImplicitMAML(smooth(), **(dict(penalty=1.0, inner_lr=0.1) | options))
+
+
+def matrix_product(matrices):
+    return lambda v: {"a": (matrices @ v["a"].unsqueeze(-1)).squeeze(-1)}
+
+
+def test_a_task_whose_matrix_is_not_positive_stops_there_and_stays():
+    torch.manual_seed(0)
+    a = torch.randn(200, 4, 4, dtype=torch.float64)
+    a = a + a.mT
+    b = {"a": torch.randn(200, 4, dtype=torch.float64)}
+    found = [conjugate_gradients(matrix_product(a), b, steps=k)["a"] for k in range(1, 5)]
+    # one that has met a direction without curvature no longer moves, whatever its later directions are
+    residual = direction = b["a"]
+    stopped = torch.zeros(200, dtype=torch.bool)
+    for now, then in itertools.pairwise(found):
+        ahead = matrix_product(a)({"a": direction})["a"]
+        stopped |= (direction * ahead).sum(1) <= 0
+        assert torch.equal(now[stopped], then[stopped])
+        step = (residual.square().sum(1) / (direction * ahead).sum(1)).unsqueeze(1)
+        left = residual - step * ahead
+        shrunk = (left.square().sum(1) / residual.square().sum(1)).unsqueeze(1)
+        residual, direction = left, left + shrunk * direction
+    assert 0.3 < stopped.double().mean() < 1
+
+
+def test_a_first_direction_without_curvature_leaves_the_target():
+    matrices = torch.diag_embed(torch.tensor([[-1.0, -2.0], [2.0, 4.0]], dtype=torch.float64))
+    target = {"a": torch.tensor([[1.0, 1.0], [2.0, 4.0]], dtype=torch.float64)}
+    for steps in (1, 2, 5):
+        v = conjugate_gradients(matrix_product(matrices), target, steps=steps)["a"]
+        assert torch.equal(v[0], target["a"][0])
+    assert torch.allclose(v[1], torch.ones(2).double())
+
+
+def test_no_inner_step_is_refused_there_is_no_solution_then():
+    with pytest.raises(MinimetaError, match="inner_steps=0 was given"):
+        ImplicitMAML(smooth(), penalty=1.0, inner_lr=0.1, inner_steps=0)

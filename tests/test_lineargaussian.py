@@ -125,6 +125,10 @@ def test_tasks_depend_on_seed_split_and_index_alone_and_have_the_laws_moments():
         (lambda: LinearGaussian(torch.zeros(2), torch.ones(2, 2).triu(), noise=1.0), "symmetric"),
         (lambda: law().implied_covariance(inputs(), lr=9.0, steps=1), "lr=9.0 overshoots.*rates below"),
         (lambda: law().tasks(shots=0, queries=1), "shots=0"),
+        (lambda: LinearGaussian(torch.tensor([torch.nan]), torch.eye(1), noise=1.0), "not finite"),
+        (lambda: law().implied_covariance(inputs(), lr=0.01, steps=10**5), "steps=100000"),
+        (lambda: PosteriorMean(law())(mm.tasks("glyphs").at([0])), "labels and items of shape"),
+        (lambda: PosteriorMean(law())(mm.tasks("sinusoids").at([0])), r"targets and items of shape \(1,\)"),
     ],
 )  # fmt: skip
 def test_bad_input_gets_a_sentence(make, message):

@@ -97,3 +97,8 @@ def test_lakes_runs_are_reported_as_errors():
 def test_names_say_method_ways_and_shots(cell):
     method, ways, shots = cell
     assert cell_name(*cell) == f"{method}-{ways}w{shots}s"
+
+
+def test_the_report_says_how_long_the_training_was():
+    line = report([row(0, 0.98)], ["maml-5w1s"]).splitlines()[1]
+    assert "9 x 4" in line and " 0.5 " in line

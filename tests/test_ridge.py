@@ -142,3 +142,11 @@ def test_training_on_sinusoids_helps():
 def test_bad_input_gets_a_sentence(make, message):
     with pytest.raises(MinimetaError, match=message):
         make()
+
+
+@pytest.mark.parametrize("support", [5, 200])
+def test_few_digits_are_lost_in_single_precision(support):
+    torch.manual_seed(0)
+    x, y = 3 * torch.randn(2, support, 40), torch.randn(2, support, 3)
+    exact = ridge(x.double(), y.double(), 1e-3)
+    assert (ridge(x, y, 1e-3) - exact).norm() < 1e-5 * exact.norm()

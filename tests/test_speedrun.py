@@ -23,6 +23,8 @@ def test_the_row_says_what_was_done(monkeypatch):
     )  # fmt: skip
     row = speedrun.run("protonet", effort=2 / 6000, episodes=3, began=time.time())
     assert row["steps"] == 2 and 0 < row["seconds"] < 600 and row["bn"] == "running"
+    other = speedrun.run("protonet", effort=2 / 6000, episodes=3, seed=7, began=time.time())
+    assert (row["seed"], other["seed"], other["test_seed"]) == (0, 7, 0)
     assert row["reached"] == (100 * row["mean"] >= row["target"])
     text = speedrun.report(row)
     assert "CPU thread" in text and ("not reached" in text) != row["reached"]

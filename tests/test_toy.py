@@ -156,6 +156,11 @@ def test_the_maml_start_is_the_minimum_of_the_meta_loss():
         # with every a_i = 1 / lr one step solves every task from anywhere
         (lambda: Quadratics([2.0, 2.0], [0.0, 1.0]).start("maml", lr=0.5), "smaller lr"),
         (lambda: BOOK.start("maml", lr=0.1, steps=1.5), "steps=1.5"),
+        # a line of points is not one point of many parameters
+        (lambda: BOOK.loss(torch.linspace(-1, 1, 5)), r"theta of shape \(5,\) .*theta.unsqueeze"),
+        (lambda: BOOK.meta_gradient("maml", torch.zeros(5), lr=0.1), "theta of shape"),
+        (lambda: Quadratics([1.0], [float("nan")]), "all finite"),
+        (lambda: Quadratics([], []), "T at least 1"),
     ],
 )
 def test_bad_input_gets_a_sentence(make, message):

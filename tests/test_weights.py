@@ -238,3 +238,22 @@ def test_trained_learners_that_come_along_load_by_name_and_have_their_card():
 def test_the_wheel_stays_small():
     folder = mm.weights.PRETRAINED
     assert sum(p.stat().st_size for p in folder.glob("*.safetensors")) < 2e6
+
+
+@pytest.mark.parametrize("adapts", ["all", "head", "body"])
+@pytest.mark.parametrize("frozen", [0, 1])
+@pytest.mark.parametrize("kind", [mm.MAML, mm.MAMLPlusPlus, mm.Reptile])
+def test_frozen_layers_mean_the_same_after_loading(kind, frozen, adapts, tmp_path):
+    network = mm.MLP(1, 1, hidden=(4,))
+    network.layers[frozen].requires_grad_(False)
+    options = {} if kind is mm.Reptile else {"adapts": adapts}
+    learner = kind(network, inner_lr=0.1, **options).eval()
+    episode = mm.tasks("sinusoids", shots=5, queries=3).at([0])
+    again = mm.load(mm.save(learner, tmp_path / "a.safetensors"))
+    try:
+        expected = learner(episode)
+    except mm.MinimetaError as error:  # all that may adapt is frozen
+        with pytest.raises(mm.MinimetaError, match=str(error)[:30]):
+            again(episode)
+    else:
+        assert torch.equal(again(episode), expected)
