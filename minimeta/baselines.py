@@ -233,9 +233,7 @@ class SimpleShot(Learner):
         super().__init__()
         mean = None if centre is None else torch.as_tensor(centre)
         if mean is not None and (mean.ndim != 1 or not bool(mean.isfinite().all())):
-            raise MinimetaError(
-                f"centre={shown(centre)} was given; it is (dim,) finite numbers, as feature_mean gives."
-            )
+            raise MinimetaError(f"centre={shown(centre)} was given; it is (dim,) finite numbers.")
         self.config = dict(encoder=encoder, centre=None if mean is None else mean.tolist())
         self.encoder = encoder
         self.register_buffer("base_mean", mean)
