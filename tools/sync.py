@@ -66,7 +66,7 @@ def table() -> str:
             seeds = papertable.seeds(int(line["seeds"]))
             rows.append((
                 f"{line['cell']}, Omniglot (Vinyals split), {line['minutes']} min of training, bn={line['bn']}, {seeds}",
-                f"{line['here']} % (± over {'tasks' if line['seeds'] == '1' else 'seeds'})", f"omniglot --cells {line['cell']} --effort {line['effort']}",
+                f"{line['here']} % (± over {'tasks' if line['seeds'] == '1' else 'seeds'})", f"omniglot --cells {line['cell']} --effort {line['effort']}" + (f" --seeds {line['seeds']}" if line['seeds'] != "1" else ""),
             ))  # fmt: skip
     if sinusoids := read("sinusoids"):
         ratio, spread = sinusoids["ratio_mean"], sinusoids["ratio_ci95_over_seeds"]
