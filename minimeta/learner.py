@@ -107,10 +107,8 @@ def require_same(module: nn.Module, x: Tensor) -> None:
     """Refuse examples of another type or device than any of a module's weights."""
     if torch.is_autocast_enabled(x.device.type):
         return
-    for weight in module.parameters():
+    for weight in filter(Tensor.is_floating_point, module.parameters()):
         if (weight.dtype, weight.device.type) != (x.dtype, x.device.type):
-            if not weight.is_floating_point():
-                continue
             raise MinimetaError(
                 f"the learner's weights are {weight.dtype} on {weight.device} and the examples "
                 f"{x.dtype} on {x.device}; bring them together with .to(...), such as learner.to(device)."

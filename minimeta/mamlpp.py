@@ -38,7 +38,8 @@ class MAMLPlusPlus(MAML):
     These are the paper's multi-step loss optimisation, derivative-order annealing, and learned
     per-layer per-step rates, section 4. The paper speaks of a rate for each layer; the authors' code, as
     ours, has one for each tensor. It keeps a small weight on the early losses, which we do not. Not here:
-    running averages and normalisation weights of their own for each inner step. A test with more inner steps goes on with the last step's rates.
+    running averages and normalisation weights of their own for each inner step. A test with more inner
+    steps goes on with the last step's rates.
     """
 
     def __init__(

@@ -165,8 +165,7 @@ def speedrun() -> str:
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
-        cpu = "CPU thread" in row["machine"]
-        where = row["machine"] + (f" of an {row['processor']}" if cpu else "")
+        where = f"{row['machine']}, {row['processor']}"
         asked = f"{row['target']}, {'reached' if row['reached'] else 'not reached'}"
         score = percent(row, 2).removesuffix(" %")
         cells = [row["method"], where, f"{row['seconds']:,.0f}", f"{row['steps']:,}", score, asked]
