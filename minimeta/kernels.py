@@ -1,6 +1,7 @@
 """Convolution and pooling of T tasks' maps (T, B, H, W, C), for processors.
 
-All can be differentiated twice, except :class:`Convolution`. Weights are (T, 9C, outputs).
+All can be differentiated twice, except :class:`Convolution`. Weights are (T, 9C, outputs), but for
+:func:`small_convolution`, which takes torch's layout.
 """
 
 from typing import Any
@@ -52,6 +53,25 @@ def paste(patches: Tensor, shape: torch.Size, stride: int) -> Tensor:
             last_row, last_column = i + stride * (rows - 1) + 1, j + stride * (columns - 1) + 1
             out[:, i:last_row:stride, j:last_column:stride] += windows[:, :, :, i, j]
     return out[:, 1 : H + 1, 1 : W + 1].reshape(shape)
+
+
+def small_convolution(x: Tensor, weight: Tensor) -> Tensor:
+    """3x3 convolution with padding 1 of maps of at most 2x2 pixels, (B, C, H, W) -> (B, outputs, H, W).
+
+    In maps that small every place sees every other, so one product of H·W·C inputs does it. A convolution
+    would mostly multiply its padding: 5 of 9 taps at 2x2 pixels, 8 of 9 at one.
+    """
+    H, W = x.shape[-2:]
+    taps = weight.permute(2, 3, 1, 0)  # (3, 3, C, outputs)
+    matrix = torch.stack(  # (H, W, C, H, W, outputs): from each input to each place of the output
+        [
+            torch.stack([taps[1 - i : 1 - i + H, 1 - j : 1 - j + W] for j in range(W)], 3)
+            for i in range(H)
+        ],
+        3,
+    )
+    flat = x.permute(0, 2, 3, 1).flatten(1) @ matrix.flatten(3).flatten(0, 2)
+    return flat.unflatten(1, (H, W, -1)).permute(0, 3, 1, 2)
 
 
 class Patches(torch.autograd.Function):

@@ -2,9 +2,13 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch.func import functional_call
 
 import minimeta as mm
 from minimeta import Conv4, MinimetaError
+from minimeta.kernels import small_convolution
+from minimeta.networks import ConvBlock
 from tests.conftest import with_support
 
 
@@ -59,3 +63,33 @@ def test_bad_input_gets_a_sentence(make, message):
     with pytest.raises(MinimetaError, match=message) as caught:
         make()
     assert str(caught.value).endswith((".", ")."))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (2, 1), (2, 2)])
+def test_maps_so_small_that_one_product_convolves_them(shape):
+    """The same numbers and derivatives as torch's convolution, to the second order."""
+    torch.manual_seed(0)
+    x = torch.randn(3, 2, *shape, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(4, 2, 3, 3, dtype=torch.float64, requires_grad=True)
+    mine, theirs = small_convolution(x, weight), F.conv2d(x, weight, padding=1)
+    assert torch.allclose(mine, theirs, rtol=1e-12, atol=1e-12)
+    g = torch.randn_like(theirs)
+    for a, b in zip(*(torch.autograd.grad(y, (x, weight), g) for y in (mine, theirs)), strict=True):
+        assert torch.allclose(a, b, rtol=1e-12, atol=1e-12)
+    assert torch.autograd.gradgradcheck(small_convolution, (x, weight))
+
+
+def test_a_block_is_the_same_on_small_maps_and_in_any_transform():
+    """A block chooses by the size of its maps; a loop over stacked weights and vmap must agree with it."""
+    torch.manual_seed(0)
+    block = ConvBlock(2, 3, "batch", pool=False).double()
+    x, weights = (torch.randn(*s, dtype=torch.float64) for s in ((5, 2, 2, 2), (4, 3, 2, 3, 3)))
+
+    def run(w):
+        return functional_call(block, {"conv.weight": w}, (x,), {"tasks": 1})
+
+    loop = torch.stack([run(w) for w in weights])
+    assert torch.allclose(torch.func.vmap(run)(weights), loop, rtol=1e-10, atol=1e-12)
+    assert torch.allclose(
+        run(weights[0]), F.relu(block.norm(F.conv2d(x, weights[0], padding=1))), rtol=1e-10
+    )
