@@ -15,11 +15,24 @@ FOLDER = Path("runs/reproduce")
 
 
 def merged(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the new trainings and those of the old ones that are not among them: nothing is lost."""
-    trainings = {
-        tuple(row[k] for k in ("method", "preset", "seed", "effort")): row for row in old + new
-    }
+    """Return all trainings, a new one in the place of an old one with its settings: nothing is lost.
+
+    What the old one was tested on stays where the new one is the same weights.
+    """
+    trainings: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in old + new:
+        key = tuple(row[k] for k in ("method", "preset", "seed", "effort"))
+        before = trainings.get(key)
+        trainings[key] = row
+        if before and before.get("weights") == row["weights"]:
+            done = {_test(test) for test in row["tests"]}
+            kept = [test for test in before["tests"] if _test(test) not in done]
+            trainings[key] = row | {"tests": [*row["tests"], *kept]}
     return [trainings[key] for key in sorted(trainings)]
+
+
+def _test(test: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(test[k] for k in ("ways", "shots", "bn"))
 
 
 def main(

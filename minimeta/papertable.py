@@ -11,8 +11,8 @@ from typing import Any
 from minimeta.evaluate import half_width
 
 CELLS = [(m, n, k) for m in ("protonet", "relationnet", "maml") for n in (5, 20) for k in (1, 5)]
-# accuracy in % and its interval: the papers, and the best rerun by somebody else (oscarknagg's and
-# PaddleFSL's published results); None where there is none
+# accuracy in % and its interval: the papers, and the better of two reruns by others that report most
+# cells (oscarknagg's and PaddleFSL's published results); None where there is none
 PAPER: dict[str, tuple[float, float | None]] = {
     "protonet-5w1s": (98.8, None), "protonet-5w5s": (99.7, None), "protonet-20w1s": (96.0, None),
     "protonet-20w5s": (98.9, None), "relationnet-5w1s": (99.6, 0.2), "relationnet-5w5s": (99.8, 0.1),
@@ -24,7 +24,7 @@ RERUN: dict[str, float] = {
     "relationnet-5w1s": 98.0, "relationnet-5w5s": 99.3, "maml-5w1s": 98.1, "maml-5w5s": 99.8,
     "maml-20w1s": 91.6, "maml-20w5s": 95.9,
 }  # fmt: skip
-# what a run here should reach at least, in %: the paper less 0.3 for Prototypical Networks, and the best
+# what a run here should reach at least, in %: the paper less 0.3 for Prototypical Networks, and that
 # rerun for the others, whose papers tested on other characters or chose weights on the test's
 FLOOR = {
     cell: paper - 0.3 if cell.startswith("protonet") else RERUN.get(cell)
@@ -86,15 +86,11 @@ def table(rows: Sequence[dict[str, Any]], cells: Sequence[str] = ()) -> list[dic
             "cell": cell, "paper": f"{paper:.1f}" + (f" ± {interval}" if interval else ""),
             "rerun": f"{RERUN[cell]:.1f}" if cell in RERUN else "",
         }  # fmt: skip
-        own = cell_rows(rows, cell)
-        line["here"] = spread([t["mean"] for _, t in own]) if own else "not run"
-        inductive = cell_rows(rows, cell, "support")
-        line["support"] = spread([t["mean"] for _, t in inductive])
+        own, inductive = cell_rows(rows, cell), cell_rows(rows, cell, "support")
+        line["here"] = _written(own) if own else "not run"
+        line["support"] = _written(inductive) if len(inductive) == len(own) else "not run"
         line["bn"] = ", ".join(dict.fromkeys(t["bn"] for _, t in own))
         line["seeds"] = str(len(own)) if own else ""
-        for word, tests in (("here", own), ("support", inductive)):
-            if len(tests) == 1:
-                line[word] += f" ± {100 * tests[0][1]['ci95']:.2f}"
         line["effort"] = ", ".join(dict.fromkeys(f"{row['effort']:g}" for row, _ in own))
         seconds = [row["seconds"] for row, _ in own]
         line["minutes"] = f"{statistics.mean(seconds) / 60:.1f}" if seconds else ""
@@ -111,12 +107,19 @@ def _where(row: dict[str, Any]) -> str:
     return f"CPU ({threads})" if row["device"] == "cpu" else str(row["device"])
 
 
-def spread(means: Sequence[float]) -> str:
-    """Write a mean over training seeds in %, with Student's t from two on."""
-    if not means:
-        return ""
-    text = f"{100 * statistics.mean(means):.2f}"
-    return text if len(means) < 2 else f"{text} ± {100 * half_width(means, over='seeds'):.2f}"
+def score(tests: Sequence[dict[str, Any]]) -> tuple[float, float]:
+    """Mean in % and half its 95 % interval: over test tasks for one seed, else Student's t over seeds.
+
+    >>> score([{"mean": 0.98, "ci95": 0.01}])
+    (98.0, 1.0)
+    """
+    means = [test["mean"] for test in tests]
+    half = tests[0]["ci95"] if len(tests) == 1 else half_width(means, over="seeds")
+    return 100 * statistics.mean(means), 100 * half
+
+
+def _written(found: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> str:
+    return "{:.2f} ± {:.2f}".format(*score([test for _, test in found])) if found else ""
 
 
 def report(rows: Sequence[dict[str, Any]], cells: Sequence[str] = ()) -> str:
@@ -141,9 +144,8 @@ def lake_table(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
     lines = []
     for bn in dict.fromkeys(t["bn"] for row in rows for t in row["tests"]):
         tests = [t for row in rows for t in row["tests"] if t["bn"] == bn]
-        error = spread([1 - t["mean"] for t in tests])
-        if len(tests) == 1:
-            error += f" ± {100 * tests[0]['ci95']:.2f} (runs)"
+        mean, half = score(tests)
+        error = f"{100 - mean:.2f} ± {half:.2f}" + (" (runs)" if len(tests) == 1 else "")
         lines.append({"bn": bn, "error": error, "seeds": seeds(len(tests)), "steps": str(longest)})
     return lines
 

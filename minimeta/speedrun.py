@@ -21,7 +21,7 @@ from minimeta.train import meta_train
 
 IMPORTED = time.time()
 # what to reach, 5-way 1-shot, in %: the paper's number for Prototypical Networks; for the others, whose papers
-# tested on other characters or chose weights on the test's, the best rerun's
+# tested on other characters or chose weights on the test's, the rerun's of the papers' table
 RUNS = {
     "protonet": ("protonet-omniglot-1s-tuned", PAPER["protonet-5w1s"][0]),
     "relationnet": ("relationnet-omniglot-5w1s-tuned", RERUN["relationnet-5w1s"]),

@@ -2,8 +2,8 @@
 
     python tools/publish_weights.py runs/reproduce
 
-Of every training that ``minimeta reproduce omniglot`` finished in that folder, the seed with the best
-score on *val* classes goes out: those for 5-way 1-shot into the package, the others to
+Of all trainings of a preset that ``minimeta reproduce omniglot`` finished in that folder, the one with the
+best score on *val* classes goes out: those for 5-way 1-shot into the package, the others to
 ``benchmarks/weights``.
 """
 
@@ -26,29 +26,33 @@ CITATION = (
 
 def best(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Of every preset the training that scored best on val classes."""
-    chosen: dict[str, dict[str, Any]] = {}
+    trainings: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        score = max((mean for _, mean in row["val"]), default=0.0)
-        old = chosen.get(row["preset"])
-        if row["method"] != "lake" and (old is None or score > old["val_score"]):
-            chosen[row["preset"]] = row | {"val_score": score}
-    return list(chosen.values())
+        if row["method"] != "lake":
+            trainings.setdefault(row["preset"], []).append(row)
+    return [max(mine, key=_val_score) | {"compared": len(mine)} for mine in trainings.values()]
+
+
+def _val_score(row: dict[str, Any]) -> float:
+    return max((mean for _, mean in row["val"]), default=0.0)
 
 
 def card(name: str, row: dict[str, Any]) -> dict[str, Any]:
     """Return what a user must know."""
     preset = PRESETS[row["preset"]]
     keys = ("ways", "shots", "queries", "episodes", "bn", "mean", "ci95")
+    chosen = f", and of {row['compared']} trainings the best there" if row["compared"] > 1 else ""
     return {
         "name": name,
         "data": f"Omniglot, training classes of the Vinyals split, rotations as classes. {CITATION}",
         "training": {
             "preset": preset.name, "source": preset.source, "deviations": preset.deviations,
             "ways": preset.ways, "shots": preset.shots, "queries": preset.queries,
-            **{k: row[k] for k in ("steps", "meta_batch", "seed", "seconds", "device", "torch")},
+            **{k: row[k] for k in ("steps", "meta_batch", "effort", "seed", "seconds", "device", "threads", "torch")},
         },
-        "selection": f"step {row['selected_step']}, the best on val classes; of all seeds the best there",
+        "selection": f"step {row['selected_step']}, the best on val classes{chosen}",
         "tests": [{k: test[k] for k in keys} for test in row["tests"]],
+        "interval": "ci95 is over the test tasks, 1.96 standard errors",
         "limits": "28 x 28 pixels, one channel, ink = 1, paper = 0; drawn characters, not photographs",
         "licence": "MIT, as the package",
     }  # fmt: skip

@@ -15,7 +15,7 @@ def row(seed, val, test):
     tests = [dict(ways=5, shots=1, queries=15, episodes=9, bn="running", mean=test, ci95=0.01)]
     return {
         "preset": PRESET.name, "kind": PRESET.kind, "method": "protonet", "seed": seed, "effort": 0.5, "steps": 7,
-        "meta_batch": 1, "seconds": 3.0, "device": "cpu", "torch": "2", "selected_step": 5,
+        "meta_batch": 1, "seconds": 3.0, "device": "cpu", "threads": 1, "torch": "2", "selected_step": 5,
         "val": [[1, 0.1], [5, val]], "tests": tests,
     }  # fmt: skip
 
@@ -24,6 +24,7 @@ def test_the_best_on_val_goes_out_whatever_it_scored_in_the_test():
     rows = [row(0, val=0.9, test=0.99), row(1, val=0.95, test=0.90)]
     (chosen,) = publish_weights.best(rows)
     assert chosen["seed"] == 1
+    assert "of 2 trainings the best" in publish_weights.card("name", chosen)["selection"]
 
 
 def test_weights_and_card_arrive_together(tmp_path, monkeypatch):
