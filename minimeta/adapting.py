@@ -18,7 +18,7 @@ from minimeta.adapt import (
 )
 from minimeta.episodes import Episode
 from minimeta.errors import MinimetaError, check_count, check_rate, shown
-from minimeta.learner import Learner, require_match
+from minimeta.learner import Learner, require_match, require_module
 from minimeta.networks import Conv4
 from minimeta.norm import bn_mode, needs_support
 
@@ -37,6 +37,7 @@ class Adapting(Learner):
         compiled: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
+        require_module(network)
         self.config = dict(
             network=network, inner_lr=inner_lr, inner_steps=inner_steps, first_order=first_order,
             test_inner_steps=test_inner_steps, adapts=adapts, learn_lr=learn_lr, compiled=compiled,

@@ -36,10 +36,11 @@ from minimeta.learner import (
     evaluating,
     require_classes,
     require_match,
+    require_module,
     require_same,
     task_losses,
 )
-from minimeta.norm import BatchNorm
+from minimeta.norm import BatchNorm, checked
 from minimeta.protonet import prototypes, squared_distances
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
@@ -73,10 +74,7 @@ class FromScratch(Adapting):
     ) -> None:  # fmt: skip
         check_rate("lr", lr)
         check_count("steps", steps)
-        if optimizer not in OPTIMIZERS:
-            raise MinimetaError(
-                f"optimizer={shown(optimizer)} was given; it is one of {', '.join(OPTIMIZERS)}."
-            )
+        checked(optimizer, tuple(OPTIMIZERS), "optimizer")
         super().__init__(anew(network, seed), inner_lr=lr, inner_steps=steps)
         self.config = dict(network=network, steps=steps, lr=lr, optimizer=optimizer, seed=seed)
         self.steps, self.lr, self.optimizer, self.seed = steps, lr, optimizer, seed
@@ -106,6 +104,7 @@ def anew(network: nn.Module, seed: int) -> nn.Module:
     >>> torch.equal(a.weight, b.weight)
     True
     """
+    require_module(network)
     copied = copy.deepcopy(network)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(check_seed("seed", seed))

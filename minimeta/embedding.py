@@ -7,11 +7,13 @@ from torch import Tensor, nn
 from minimeta.adapt import run
 from minimeta.episodes import Episode
 from minimeta.errors import MinimetaError
+from minimeta.learner import require_module
 from minimeta.norm import needs_support
 
 
 def embed(encoder: nn.Module, episode: Episode, *, shared_pass: bool) -> tuple[Tensor, Tensor]:
     """Embed support and query sets, in one pass or in two; what a pass holds matters to batch norm."""
+    require_module(encoder)
     if shared_pass or needs_support(encoder):
         support = episode.support_x.shape[1]
         both = torch.cat([episode.support_x, episode.query_x], 1)

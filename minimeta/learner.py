@@ -98,6 +98,19 @@ def query_targets(episode: Episode) -> Tensor:
     return episode.query_y
 
 
+def require_module(network: object) -> None:
+    """Refuse a network that is no module, such as a class whose parentheses were forgotten."""
+    if not isinstance(network, nn.Module):
+        given = (
+            f"the class {network.__name__}"
+            if isinstance(network, type)
+            else f"a {type(network).__name__}"
+        )
+        raise MinimetaError(
+            f"{given} was given as the network; it is an nn.Module, such as Conv4()."
+        )
+
+
 def require_match(learner: nn.Module, episode: Episode) -> None:
     """Refuse an episode of another type or device than the learner's weights."""
     require_same(learner, episode.support_x)

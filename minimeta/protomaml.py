@@ -17,7 +17,7 @@ from minimeta.adapt import Params, inner_loop, per_task, refuse_running_statisti
 from minimeta.embedding import require_vectors
 from minimeta.episodes import Episode
 from minimeta.errors import MinimetaError, check_count, check_rate
-from minimeta.learner import Learner, require_classes, require_match
+from minimeta.learner import Learner, require_classes, require_match, require_module
 from minimeta.norm import bn_mode, needs_support
 from minimeta.protonet import prototypes
 
@@ -63,6 +63,7 @@ class ProtoMAML(Learner):
         first_order: bool = False, test_inner_steps: int | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
+        require_module(encoder)
         self.config = dict(
             encoder=encoder, inner_lr=inner_lr, inner_steps=inner_steps, first_order=first_order,
             test_inner_steps=test_inner_steps,

@@ -187,3 +187,19 @@ def test_class_sums_equal_the_loop():
     for t in range(2):
         for n in range(3):
             assert torch.allclose(sums[t, n], values[t, labels[t] == n].sum(0))
+
+
+@pytest.mark.parametrize("bad", [mm.Conv4, len, None, "conv4"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        mm.ProtoNet, mm.MatchingNet, mm.R2D2, mm.LinearHead, mm.CosineHead, mm.SimpleShot,
+        lambda n: mm.MAML(n, inner_lr=0.1), lambda n: mm.MAMLPlusPlus(n, inner_lr=0.1),
+        lambda n: mm.ProtoMAML(n, inner_lr=0.1), lambda n: mm.Reptile(n, inner_lr=0.1),
+        lambda n: mm.ImplicitMAML(n, inner_lr=0.1, penalty=1.0),
+        lambda n: mm.FromScratch(n, steps=1, lr=0.1),
+    ],
+)  # fmt: skip
+def test_a_network_that_is_no_module_is_refused_in_a_sentence(make, bad):
+    with pytest.raises(mm.MinimetaError, match="was given as the network; it is an nn.Module"):
+        make(bad)(mm.tasks("glyphs", ways=5, shots=1).at([0]))
