@@ -10,7 +10,7 @@ Episode(8 tasks, 2-way 5-shot, 15 queries, 64)
 
 Notes
 -----
-**What no fixed metric can do.** Let x_1..x_n be the n = 2K support items, y_i = ±1 their labels, f any
+**What no embedding can do for the squared distance.** Let x_1..x_n be the n = 2K support items, y_i = ±1 their labels, f any
 embedding, m the mean of all f(x_i), c_0 and c_1 those of the classes. Then
 
     |f(q) - c_0|^2 - |f(q) - c_1|^2  =  sum_i y_i w_i,    w_i = (2/K) <f(x_i), f(q) - m>:
@@ -25,7 +25,8 @@ items in view, has on average at most 1/2 + sqrt(ln C / 2D) of them on its side:
 It falls to chance as D grows, for every f, of any size and training; and not only for prototypes, for
 *every* vote whose weights are blind to the labels: matching by fixed similarities, weighted neighbours,
 ridge regression on f(x). It is the few-shot form of Warmuth & Vishwanathan, "Leaving the span", COLT
-2005.
+2005. It does not bind every fixed metric: by the sum of |q_j - c_j|^p, with p so large that
+(K / (K - 1))^p > D - 1, the nearest mean of the raw vectors makes the best guess there is.
 
 **What can be done.** Among the attributes that agree with all labels (the hidden one, and each other
 with probability 2 / binom(2K, K)), the majority of the query's values is the best guess there is:

@@ -1,4 +1,4 @@
-"""Attribute tasks: their law, the bound on fixed metrics with its proof step by step, and trainings."""
+"""Attribute tasks: their law, the bound on squared distances with its proof step by step, and trainings."""
 
 import math
 
@@ -110,6 +110,20 @@ def test_the_formula_for_the_best_guess_is_what_it_scores(count, shots):
     tasks = AttributeTasks(attributes=count, shots=shots, queries=5)
     result = mm.meta_test(Fitting(), tasks, episodes=600)
     assert abs(result.mean - attributes.best_accuracy(count, shots)) < 4 * result.ci95 / 1.96
+
+
+@pytest.mark.parametrize("count, shots", [(64, 5), (1024, 7), (300, 2)])
+def test_a_fixed_metric_of_a_high_power_makes_the_best_guess(count, shots):
+    # the bound is on squared distances alone
+    ep = draw(tasks=300, count=count, shots=shots).to(torch.float64)
+    power = math.ceil(math.log(count) / math.log(shots / (shots - 1)))
+    means = [(ep.support_x * (ep.support_y == n)[..., None]).sum(1) / shots for n in (0, 1)]
+    far, near = (((ep.query_x - m[:, None]).abs() ** power).sum(2) for m in means)
+    agreement = folded(ep)[0].sum(1)
+    fits = agreement.sign() * (agreement.abs() == 2 * shots)
+    majority = (ep.query_x @ fits.unsqueeze(-1)).squeeze(-1)
+    clear = majority != 0
+    assert clear.any() and torch.equal((far - near).sign()[clear], majority.sign()[clear])
 
 
 def test_when_nearest_mean_is_the_best_guess():
