@@ -87,8 +87,10 @@ def table(rows: Sequence[dict[str, Any]], cells: Sequence[str] = ()) -> list[dic
             "rerun": f"{RERUN[cell]:.1f}" if cell in RERUN else "",
         }  # fmt: skip
         own, inductive = cell_rows(rows, cell), cell_rows(rows, cell, "support")
-        line["here"] = _written(own) if own else "not run"
-        line["support"] = _written(inductive) if len(inductive) == len(own) else "not run"
+        line["here"] = _written(own) or "not run"
+        line["support"] = _written(inductive) or ("not run" if own else "")
+        if 0 < len(inductive) < len(own):
+            line["support"] += f" ({seeds(len(inductive))})"
         line["bn"] = ", ".join(dict.fromkeys(t["bn"] for _, t in own))
         line["seeds"] = str(len(own)) if own else ""
         line["effort"] = ", ".join(dict.fromkeys(f"{row['effort']:g}" for row, _ in own))

@@ -78,6 +78,10 @@ def test_what_is_not_alike_is_never_averaged():
     late["tests"] += row(0, 0.5, bn="support", own=False)["tests"]
     line = {line["cell"]: line for line in table([row(0, 0.98), late])}["maml-5w1s"]
     assert line["support"] == "not run"  # the longest training has no such test yet
+    early = row(2, 0.9)
+    early["tests"] += row(2, 0.5, bn="support", own=False)["tests"]
+    (line,) = table([row(1, 0.9), early], ["maml-5w1s"])
+    assert line["seeds"] == "2" and line["support"].endswith("(1 seed)")
 
 
 def test_some_cells_or_all():
