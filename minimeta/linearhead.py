@@ -140,9 +140,9 @@ def fit_logistic(
 ) -> tuple[Float[Tensor, "task way dim"], Float[Tensor, "task way"]]:  # fmt: skip
     """Weights and intercepts that minimise ``|W|^2`` / 2 + c · (sum of cross-entropies), a task each.
 
-    Newton's method, each task's step halved until its objective falls. The weights of the minimum are
-    combinations of the S support embeddings, so the system has N · (min(S, dim) + 1) unknowns, however
-    long the embeddings are.
+    Newton's method, each task's step halved until its objective falls or differs by rounding only. The
+    weights of the minimum are combinations of the S support embeddings, so the system has
+    N · (min(S, dim) + 1) unknowns, however long the embeddings are.
 
     >>> z = torch.tensor([[[-1.0], [1.0]]]).double()
     >>> weight, bias = fit_logistic(z, torch.tensor([[0, 1]]), ways=2, c=1.0)
@@ -163,17 +163,20 @@ def fit_logistic(
         data = -(target * F.log_softmax(x @ w.mT, -1)).sum((1, 2))
         return (penalty * w.square()).sum((1, 2)) / 2 + c * data
 
+    eps, largest = torch.finfo(x.dtype).eps, float(x.abs().max())
     value = objective(w)
     for _ in range(most):
         p = F.softmax(x @ w.mT, -1)
         gradient = penalty * w + c * (p - target).mT @ x
-        if float(gradient.abs().max()) < 1e-10 * max(1.0, c):
+        if float(gradient.abs().max()) <= 4 * eps * max(1.0, c * largest):
             break
         step = _newton_step(x, p, gradient, penalty, c)
         size = torch.ones_like(value)
+        # what rounding may do to the objective: near the minimum it would hide a good step
+        blur = 4 * eps * (value + c * x.shape[1] * (x @ w.mT).abs().amax((1, 2)))
         for _ in range(30):
             ahead = objective(w - size.view(-1, 1, 1) * step)
-            worse = ahead > value * (1 + 1e-14)  # at the minimum they differ by rounding
+            worse = ahead > value + blur
             if not bool(worse.any()):
                 break
             size = torch.where(worse, size / 2, size)

@@ -34,7 +34,7 @@ def test_it_is_scikit_learns_logistic_regression(ways, dim, c):
 @pytest.mark.parametrize("spread", [1.0, 1000.0])
 @pytest.mark.parametrize("c", [1.0, 1e4])
 def test_the_fit_is_a_stationary_point_however_far_apart_the_classes_are(c, spread):
-    ep = episode(ways=5, shots=2, dim=7)
+    ep = episode(ways=5, tasks=60, shots=2, dim=7)
     z = spread * ep.support_x
     w, b = fit_logistic(z, ep.support_y, 5, c=c)
     w, b = w.requires_grad_(), b.requires_grad_()
