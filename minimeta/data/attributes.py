@@ -10,8 +10,8 @@ Episode(8 tasks, 2-way 5-shot, 15 queries, 64)
 
 Notes
 -----
-**What no embedding can do for the squared distance.** Let x_1..x_n be the n = 2K support items, y_i = ±1 their labels, f any
-embedding, m the mean of all f(x_i), c_0 and c_1 those of the classes. Then
+**What no embedding can do for the squared distance.** Let x_1..x_n be the n = 2K support items, y_i = ±1
+their labels, f any embedding, m the mean of all f(x_i), c_0 and c_1 those of the classes. Then
 
     |f(q) - c_0|^2 - |f(q) - c_1|^2  =  sum_i y_i w_i,    w_i = (2/K) <f(x_i), f(q) - m>:
 
