@@ -198,7 +198,8 @@ def test_a_program_traced_once_gives_the_same_gradient(name, monkeypatch):
         for p in learner.parameters():
             p.add_(0.1 * torch.randn_like(p))
     agree(learner, NETWORKS[name][1].at(range(5, 10)).to(torch.float64))  # the same program
-    agree(learner, episode[:3])  # another one
+    if name == "MLP":  # tracing the others again takes seconds and tells nothing more
+        agree(learner, episode[:3])  # another one
 
 
 def test_no_program_is_made_while_the_weights_of_a_loss_change(monkeypatch):
