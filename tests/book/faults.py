@@ -21,6 +21,10 @@ FORMULAS = r"""async () => {
   // MathJax sets a word it does not know in red, and says nothing
   for (const e of document.querySelectorAll("mjx-merror, mjx-container [style*='color: red']"))
     faults.push(`a formula has an error: ${e.dataset.mjxError ?? e.closest("mjx-container").textContent.slice(0, 80)}`);
+  // on a screen as wide as a desk's, none in a line of text needs a scroll bar under it
+  for (const e of document.querySelectorAll("article span.math"))
+    if (/auto|scroll/.test(getComputedStyle(e).overflowX) && e.scrollWidth > e.clientWidth)
+      faults.push(`a formula scrolls: ${e.textContent.slice(0, 80)}`);
   const walker = document.createTreeWalker(document.querySelector("article"), NodeFilter.SHOW_TEXT);
   for (let text; (text = walker.nextNode()); )
     if (/\$|\{\{/.test(text.data) && !text.parentElement.closest("code, pre, script, style, mjx-container"))

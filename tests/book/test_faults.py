@@ -83,6 +83,13 @@ def test_a_formula_with_a_mistake_is_found(read, book, tmp_path, article, fault)
     assert fault in found
 
 
+def test_a_formula_with_a_needless_scroll_bar_is_found(read, book, tmp_path):
+    (tmp_path / "_static").symlink_to(book / "_static")
+    scrolls = "<style>span.math { display: inline-flex; overflow: auto hidden; position: relative }</style>"
+    _, page = read(r'<p>Of <span class="math">\(c_n\)</span> one.</p>', MATHJAX + scrolls)
+    assert [f for f in faults.formulas(page) if "scrolls" in f]
+
+
 def test_a_formula_without_mathjax_is_found(read):
     _, page = read(r'<span class="math">\(x\)</span>')
     assert faults.formulas(page) == [r"a formula was not typeset: \(x\)"]
