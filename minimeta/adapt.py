@@ -4,14 +4,16 @@ Parameters are dictionaries name -> tensor with a leading task axis, (T, \*shape
 each other, so one gradient of the summed task losses holds every task's own gradient.
 """
 
+import threading
 import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 from minimeta.errors import MinimetaError, shown
@@ -108,26 +110,58 @@ def run(
     stats_from
         How many examples of each set are its support set, for ``bn="support"``; None: all.
     """
-    with statistics_from(stats_from):
+    with (
+        statistics_from(stats_from),
+        alone(module) if params or module in _LOCKS else nullcontext(),
+    ):
         if params is None and isinstance(module, TaskModule):
             return module(x)
         return _each_task(module, {} if params is None else params, x)
 
 
+_LOCKS: "weakref.WeakKeyDictionary[nn.Module, threading.RLock]" = weakref.WeakKeyDictionary()
+
+
+def alone(module: nn.Module) -> threading.RLock:
+    """Return the lock to hold while a module has, or must not have, a task's parameters in it.
+
+    A call with parameters puts them into the module for as long as it lasts; threads may share a learner.
+    """
+    return _LOCKS.setdefault(module, threading.RLock())
+
+
 def _each_task(module: nn.Module, params: Params, x: Tensor) -> Tensor:
+    # every name of a parameter that layers share; a layer that is used twice has one here, since torch
+    # would not put back what it replaced under the second
+    names = {id(p): n for n, p in module.named_parameters()} if params else {}
+    every = {
+        f"{prefix}.{own}".lstrip("."): names[id(p)]
+        for prefix, part in (module.named_modules() if params else ())
+        for own, p in part._parameters.items() if p is not None
+    }  # fmt: skip
+
     def one(params: Params, x: Tensor) -> Tensor:
-        return functional_call(module, params, (x,))
+        given = {n: params[first] for n, first in every.items() if first in params}
+        return functional_call(module, given, (x,), tie_weights=False)
 
     if len(x) == 1:
         return one({name: p[0] for name, p in params.items()}, x[0]).unsqueeze(0)
     if vectorises(module, x.device):
+        buffers = [(part, dict(part._buffers)) for part in module.modules() if part._buffers]
         try:
-            return vmap(one)(params, x)
+            out = vmap(one)(params, x)
+            kept = all(part._buffers[n] is b for part, own in buffers for n, b in own.items())
+            reason = "" if kept else "a call assigns a buffer"
         except RuntimeError as error:
             # flow that depends on the data; a true fault shows up again, as itself, in the loop
-            out = _loop(one, params, x)
-            _say_once(module, f"vectorising over tasks failed ({str(error).splitlines()[0]})")
+            reason = str(error).splitlines()[0]
+        if not reason:
             return out
+        for part, own in buffers:
+            part._buffers.update(own)
+        out = _loop(one, params, x)
+        _say_once(module, f"vectorising over tasks failed ({reason})")
+        return out
     return _loop(one, params, x)
 
 
@@ -188,7 +222,7 @@ def choose(network: nn.Module, adapts: str | Callable[[str], bool]) -> list[str]
 def refuse_running_statistics(module: nn.Module) -> None:
     """Refuse a module whose running statistics the inner loop would update."""
     for name, m in module.named_modules():
-        if isinstance(m, _BatchNorm) and m.training and m.track_running_stats:
+        if isinstance(m, _NormBase) and m.training and m.track_running_stats:
             raise MinimetaError(
                 f"{type(m).__name__} {name!r} keeps running statistics, which every inner step of every "
                 "task would update; make it with track_running_stats=False, or use minimeta's BatchNorm."

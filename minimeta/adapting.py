@@ -4,10 +4,12 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
 from minimeta.adapt import (
     Params,
     Rates,
+    alone,
     choose,
     inner_path,
     per_task,
@@ -46,6 +48,11 @@ class Adapting(Learner):
             raise MinimetaError(
                 "a Conv4 without a head was given to MAML, which adapts a classifier; make it with ways=, "
                 "as in Conv4(ways=5)."
+            )
+        if any(isinstance(p, UninitializedParameter) for p in network.parameters()):
+            raise MinimetaError(
+                "the network has lazy layers, whose sizes are not known yet; run it once on an example, then "
+                "give it to MAML."
             )
         check_rate("inner_lr", inner_lr, zero=True)
         for word, steps in (("inner_steps", inner_steps), ("test_inner_steps", test_inner_steps)):
@@ -99,11 +106,12 @@ class Adapting(Learner):
         return self.test_inner_steps if test else self.inner_steps  # type: ignore[return-value]
 
     def _start(self) -> Params:
-        start: Params = {n: p for n, p in self.network.named_parameters() if p.requires_grad}
+        with alone(self.network):
+            start: Params = {n: p for n, p in self.network.named_parameters() if p.requires_grad}
         if not any(n in start for n in self._chosen):
             raise MinimetaError(
-                "the network has no parameter that may change (requires_grad), so there is nothing for "
-                "MAML to adapt; unfreeze some, or use ProtoNet."
+                "none of the parameters that the inner loop adapts may change (requires_grad), so there is "
+                "nothing for MAML to adapt; unfreeze some, or use ProtoNet."
             )
         return start
 

@@ -4,7 +4,7 @@ A task is a learning problem; an episode is what a learner sees of it: a support
 and a query set to predict. The one type that travels through the whole package.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 
 import torch
@@ -80,10 +80,7 @@ class Episode:
             raise MinimetaError(
                 f"the slice {tasks} takes none of the {len(self)} tasks; an episode has at least one."
             )
-        query_y = None if self.query_y is None else self.query_y[tasks]
-        return self._trusted(
-            self.support_x[tasks], self.support_y[tasks], self.query_x[tasks], query_y, self.ways
-        )
+        return self._map(lambda tensor: tensor[tasks])
 
     def split(self, tasks: int) -> Iterator["Episode"]:
         """Yield the episode in pieces of at most ``tasks`` tasks, in order."""
@@ -97,9 +94,14 @@ class Episode:
             keep = isinstance(target, torch.dtype) and not tensor.is_floating_point()
             return tensor if keep else tensor.to(target)
 
-        support_x, support_y, query_x = map(move, (self.support_x, self.support_y, self.query_x))
-        query_y = None if self.query_y is None else move(self.query_y)
-        return self._trusted(support_x, support_y, query_x, query_y, self.ways)
+        return self._map(move)
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "Episode":
+        """Return an episode of changed tensors, of as many ways."""
+        query_y = None if self.query_y is None else change(self.query_y)
+        return self._trusted(
+            change(self.support_x), change(self.support_y), change(self.query_x), query_y, self.ways
+        )
 
     def __repr__(self) -> str:
         tasks = f"{len(self)} task" + "s" * (len(self) != 1)

@@ -170,7 +170,7 @@ def _pieces(maps: Tensor) -> Iterator[tuple[tuple[int, slice], Tensor]]:
     The room, twice the four places of a piece, is the same for all: fresh memory costs more than arithmetic.
     """
     tasks, windows, outputs = maps.shape
-    size = min(windows, max(64, _PIECE // outputs))
+    size = max(1, min(windows, max(64, _PIECE // outputs)))
     room = maps.new_empty(2, 4, size, outputs)
     for t in range(tasks):
         for first in range(0, windows, size):

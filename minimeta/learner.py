@@ -7,6 +7,7 @@ how the support set becomes a predictor; training and evaluation see only ``lear
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -67,6 +68,13 @@ class Learner(nn.Module):
 
     A learner of your own needs no more than these two; it need not derive from this class.
     """
+
+    def __call__(self, episode: Episode) -> Any:
+        """Call ``forward``; under ``torch.inference_mode`` as under ``no_grad``, since some learners adapt."""
+        if not torch.is_inference_mode_enabled():
+            return super().__call__(episode)
+        with torch.inference_mode(False), torch.no_grad():
+            return super().__call__(episode._map(lambda t: t.clone() if t.is_inference() else t))
 
     def forward(self, episode: Episode) -> Tensor:
         """Predict the queries: (T, R, N) scores or (T, R, D) values; never looks at ``query_y``."""

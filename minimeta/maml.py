@@ -178,7 +178,12 @@ class MAML(Adapting):
         given = (*sets, *start.values(), *self.rates)
         with torch.no_grad():
             if self.compiled and self._settled():
-                known = (episode.ways, self.training, self.inner_lr, first_order, tuple(weights))
+                still = [*self.network.buffers()]
+                still += [p for p in self.network.parameters() if not p.requires_grad]
+                known = (
+                    episode.ways, self.training, self.inner_lr, first_order, tuple(weights), *start,
+                    *(m.training for m in self.network.modules()), *map(id, still),
+                )  # fmt: skip
                 value, *gradients = fast.run_compiled(self, compute, given, known)
             else:
                 value, *gradients = compute(*given, at_once=False)
@@ -194,10 +199,11 @@ class MAML(Adapting):
 
     def _by_hand(self, episode: Episode) -> bool:
         """Say whether ``loss`` may compute its gradient itself: nobody asks for more than backward()."""
-        device = episode.support_x.device.type
+        sets = (episode.support_x, episode.support_y, episode.query_x, query_targets(episode))
         return (
             torch.is_grad_enabled() and not inside_transform() and not needs_support(self.network)
-            and not torch.is_autocast_enabled(device)
+            and not torch.is_autocast_enabled(episode.support_x.device.type)
+            and not any(t.requires_grad for t in sets)
         )  # fmt: skip
 
     def _graph_losses(self, episode: Episode) -> Tensor:

@@ -57,13 +57,14 @@ class ConvBlock(nn.Module):
         return (
             self.pool and self.norm.mode in ("batch", "running") and x.shape[1] <= 3 and not x.requires_grad
             and x.device.type == "cpu" and not inside_transform() and not torch.is_autocast_enabled("cpu")
+            and as_made(self.conv, nn.Conv2d) and as_made(self.norm, BatchNorm)
         )  # fmt: skip
 
     def _is_small(self, x: Tensor) -> bool:
         """Whether every place of a map sees every other: then one product is faster on a CPU."""
         return (
             x.device.type == "cpu" and max(x.shape[-2:]) <= 2
-            and self.conv.stride == (1, 1) and self.conv.padding == (1, 1)
+            and self.conv.stride == (1, 1) and self.conv.padding == (1, 1) and as_made(self.conv, nn.Conv2d)
         )  # fmt: skip
 
     def _first(self, x: Tensor, tasks: int) -> Tensor:
@@ -177,12 +178,7 @@ class Conv4(TaskModule):
 
     def run(self, x: Tensor, tasks: int) -> Tensor:
         """(tasks·B, channels, size, size) -> (tasks·B, features), (.., ways) or (.., filters, h, w)."""
-        if x.shape[1:] != (self.channels, self.size, self.size):
-            raise MinimetaError(
-                f"images of shape {tuple(x.shape[1:])} were given to a Conv4 made for "
-                f"{(self.channels, self.size, self.size)}; make it with channels={x.shape[1]} and "
-                f"size={x.shape[-1]} (square images)."
-            )
+        self.check(x)
         x = channels_last(x)
         for block in self.blocks:
             x = block(x, tasks=tasks)
@@ -191,6 +187,31 @@ class Conv4(TaskModule):
         if self.head is None:
             return x if self.layout == "maps" else x.flatten(1)
         return self.head(x.flatten(1))
+
+    def check(self, x: Tensor) -> None:
+        """Refuse images of another shape."""
+        given = tuple(x.shape[-3:])
+        if given != (self.channels, self.size, self.size):
+            raise MinimetaError(
+                f"images of shape {given} were given to a Conv4 made for "
+                f"{(self.channels, self.size, self.size)}; make it with channels={given[0]} and "
+                f"size={given[-1]} (square images)."
+            )
+
+
+def as_made(module: nn.Module, *kinds: type[nn.Module]) -> bool:
+    """Say whether a module is of these kinds of layers only, and calling them is all that they do.
+
+    False if a layer was replaced or is shared, or something hooks into it: pruning, say, or a normalisation
+    of its weights. Then its weights alone do not say what it computes.
+    """
+    parts = list(module.modules())
+    own = sum(p is not None for m in parts for p in m._parameters.values())
+    return own == sum(1 for _ in module.parameters()) and all(
+        type(m) in kinds and not (
+            m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks
+        ) for m in parts
+    )  # fmt: skip
 
 
 def channels_last(x: Tensor) -> Tensor:
@@ -219,12 +240,16 @@ class MLP(TaskModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., inputs) -> (..., outputs)."""
+        self.check(x)
+        *hidden, last = self.layers
+        for layer in hidden:
+            x = F.relu(layer(x))
+        return last(x)
+
+    def check(self, x: Tensor) -> None:
+        """Refuse inputs of another length."""
         if x.shape[-1] != self.config["inputs"]:
             raise MinimetaError(
                 f"an input of shape {tuple(x.shape)} was given to an MLP of {self.config['inputs']} inputs; "
                 "its last axis must be as long, so make the MLP for it, or flatten pictures first."
             )
-        *hidden, last = self.layers
-        for layer in hidden:
-            x = F.relu(layer(x))
-        return last(x)

@@ -79,6 +79,8 @@ class BatchNorm(nn.Module):
         mean, var = (
             (self.running_mean, self.running_var) if self.mode == "running" else (None, None)
         )
+        if own and mean is not None:
+            _require_spread(x.numel() // (tasks * x.shape[1]))
         out = [
             torch.batch_norm(
                 task, self.weight, self.bias, mean, var, own, self.momentum, self.eps, True
@@ -95,6 +97,7 @@ class BatchNorm(nn.Module):
         assert self.running_mean is not None and self.running_var is not None
         if not self.training:
             return self.running_mean.expand_as(mean), self.running_var.expand_as(variance)
+        _require_spread(count)
         with torch.no_grad():
             for m, v in zip(mean, variance, strict=True):
                 self.running_mean.lerp_(m, self.momentum)
@@ -116,6 +119,14 @@ class BatchNorm(nn.Module):
     def extra_repr(self) -> str:
         """Show the size and the mode."""
         return f"{len(self.weight)}, mode={self.mode!r}"
+
+
+def _require_spread(count: int) -> None:
+    if count < 2:
+        raise MinimetaError(
+            "a task's set has one value in each channel, which says nothing of their variance, so the running "
+            "averages cannot follow; train on larger sets, or normalise with bn='batch'."
+        )
 
 
 def inside_transform() -> bool:

@@ -13,7 +13,15 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from minimeta.adapt import Params, inner_loop, per_task, refuse_running_statistics, run, vectorises
+from minimeta.adapt import (
+    Params,
+    alone,
+    inner_loop,
+    per_task,
+    refuse_running_statistics,
+    run,
+    vectorises,
+)
 from minimeta.embedding import require_vectors
 from minimeta.episodes import Episode
 from minimeta.errors import MinimetaError, check_count, check_rate
@@ -99,8 +107,9 @@ class ProtoMAML(Learner):
         test = not self.training and self.test_inner_steps is not None
         z = require_vectors(run(self.encoder, episode.support_x))
         head = prototype_head(z, episode.support_y, require_classes(episode, "ProtoMAML"))
-        named = self.encoder.named_parameters()
-        theta: Params = {f"encoder.{n}": p for n, p in named if p.requires_grad}
+        with alone(self.encoder):
+            named = self.encoder.named_parameters()
+            theta: Params = {f"encoder.{n}": p for n, p in named if p.requires_grad}
         with torch.enable_grad():
             # a task's own copy of theta is another node of the graph than the theta that made the head:
             # inner gradients hold the head fixed, the outer one goes through both

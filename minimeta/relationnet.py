@@ -26,7 +26,7 @@ from minimeta.learner import (
     require_classes,
     require_match,
 )
-from minimeta.networks import Conv4, ConvBlock, TaskModule, channels_last
+from minimeta.networks import Conv4, ConvBlock, TaskModule, as_made, channels_last
 from minimeta.norm import BN, BatchNorm, needs_support, statistics_from, support_examples
 
 POOLING = ("sum", "mean")
@@ -80,6 +80,7 @@ class RelationModule(TaskModule):
         The same as running on all pairs. A convolution of two maps on top of each other is the sum of one
         of each, so N + R maps are convolved and normalised instead of N·R pairs.
         """
+        self._check(classes)
         tasks, _, filters = classes.shape[:3]
         first: ConvBlock = self.blocks[0]  # type: ignore[assignment]
         halves = first.conv.weight.split(filters, 1)
@@ -96,8 +97,19 @@ class RelationModule(TaskModule):
         x = F.relu(F.max_pool2d(pairs.flatten(0, 2).permute(0, 3, 1, 2), 2))
         return self._score(self.blocks[1](x, tasks=tasks)).unflatten(0, (tasks, -1))
 
+    def _check(self, maps: Tensor) -> None:
+        given, known = tuple(maps.shape[2:]), self.config["maps"]
+        if given != known:
+            raise MinimetaError(
+                f"the encoder gave {given} for an example but the relation module was made for maps {known}; "
+                "make it for the encoder's, as in RelationModule(encoder.maps)."
+            )
+
     def _score(self, x: Tensor) -> Tensor:
         return torch.sigmoid(self.second(F.relu(self.first(x.flatten(1)))))
+
+
+_KINDS = (RelationModule, nn.ModuleList, ConvBlock, nn.Conv2d, BatchNorm, nn.Linear)
 
 
 def _normalisation(norm: BatchNorm, above: Tensor, below: Tensor) -> tuple[Tensor, Tensor]:
@@ -187,7 +199,7 @@ class RelationNet(Learner):
 
     def _relate(self, classes: Tensor, query: Tensor, stats_from: int | None = None) -> Tensor:
         (tasks, ways), examples = classes.shape[:2], query.shape[1]
-        if type(self.relation) is RelationModule:
+        if type(self.relation) is RelationModule and as_made(self.relation, *_KINDS):
             with statistics_from(stats_from):
                 return self.relation.relate(classes, query).view(tasks, examples, ways)
         shape = (tasks, examples, ways, *query.shape[2:])

@@ -35,12 +35,17 @@ def ridge(
     >>> ridge(torch.tensor([[[2.0]]]), torch.tensor([[[3.0]]]), penalty=2.0)        # 2·3 / (2·2 + 2)
     tensor([[[1.]]])
     """
-    few = x.shape[1] <= x.shape[2]
-    gram = x @ x.mT if few else x.mT @ x
-    gram = gram + penalty * torch.eye(gram.shape[1], dtype=x.dtype, device=x.device)
-    # _ex: neither waits for a GPU nor raises
-    solution = torch.linalg.solve_ex(gram, y if few else x.mT @ y).result
-    return x.mT @ solution if few else solution
+    dtype, few = x.dtype, x.shape[1] <= x.shape[2]
+    with torch.autocast(x.device.type, enabled=False):
+        if (
+            x.device.type != "mps"
+        ):  # which has no double; where it is large the system hides the penalty
+            x, y = x.double(), y.double()
+        gram = x @ x.mT if few else x.mT @ x
+        gram = gram + penalty * torch.eye(gram.shape[1], dtype=x.dtype, device=x.device)
+        # _ex: neither waits for a GPU nor raises
+        solution = torch.linalg.solve_ex(gram, y if few else x.mT @ y).result
+        return (x.mT @ solution if few else solution).to(dtype)
 
 
 class R2D2(Learner):

@@ -1,12 +1,14 @@
 """Running modules on many tasks at once, and the inner step."""
 
+import copy
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from torch import nn
 
-from minimeta import MAML, MLP, Episode, MinimetaError, tasks
+from minimeta import MAML, MLP, Episode, MinimetaError, ProtoMAML, tasks
 from minimeta.adapt import inner_loop, per_task, run, sgd_step
 
 
@@ -143,3 +145,93 @@ def test_a_layer_that_thaws_adapts():
     network.layers[1].requires_grad_(True)
     moved = learner.adapt(episode)["layers.1.weight"][0]
     assert not torch.equal(moved, network.layers[1].weight)
+
+
+class Ema(nn.Module):
+    """Assigns a buffer at every call, as some networks do."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+        self.register_buffer("mean", torch.zeros(3))
+
+    def forward(self, x):
+        z = self.linear(x)
+        if self.training:
+            self.mean = 0.9 * self.mean + 0.1 * z.mean(0).detach()
+        return (z - self.mean).tanh()
+
+
+def test_a_layer_used_twice_stays_itself():
+    twice = nn.Linear(4, 4)
+    network = nn.Sequential(twice, nn.Tanh(), twice, nn.Tanh(), nn.Linear(4, 2)).double()
+    before = copy.deepcopy(network.state_dict())
+    for count in (1, 3):
+        ep = episode(count).to(torch.float64)
+        learner = MAML(network, inner_lr=0.5, inner_steps=2)
+        alone = torch.cat([learner(ep[t : t + 1]) for t in range(count)])
+        assert torch.allclose(learner(ep), alone, atol=1e-12)
+        learner.loss(ep).backward()
+        assert all(isinstance(p, nn.Parameter) for p in network.parameters())
+        assert all(torch.equal(p, before[n]) for n, p in network.state_dict().items())
+    # the same weights in two layers get a part of the gradient each
+    apart = nn.Sequential(*[copy.deepcopy(m) for m in network])
+    x = episode(1).support_x.double()
+    grads = []
+    for net in (network, apart):
+        net.zero_grad()
+        run(net, x, per_task(dict(net.named_parameters()), 1)).square().sum().backward()
+        grads.append(net[0].weight.grad)
+    assert torch.allclose(grads[0], grads[1] + apart[2].weight.grad)
+
+
+def test_an_assigned_buffer_is_that_of_the_loop_and_can_be_saved():
+    torch.manual_seed(0)
+    encoder = Ema()
+    looped, ep = copy.deepcopy(encoder), episode(3)
+    with pytest.warns(UserWarning, match="assigns a buffer"):
+        out = run(encoder, ep.support_x)
+    assert torch.equal(out, torch.stack([looped(x) for x in ep.support_x]))
+    assert torch.equal(encoder.mean, looped.mean)
+    encoder.eval()
+    assert torch.allclose(run(encoder, ep.support_x).flip(0), run(encoder, ep.support_x.flip(0)))
+
+
+@pytest.mark.parametrize("name", ["MAML", "ProtoMAML"])
+def test_threads_may_share_a_learner(name):
+    network = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
+    kinds = {"MAML": MAML, "ProtoMAML": ProtoMAML}
+    learner = kinds[name](network, inner_lr=0.1, inner_steps=3).eval()
+    ep = episode(60)
+    pieces = [ep[t : t + 3] for t in range(0, 60, 3)]
+
+    def predict(piece):
+        with torch.no_grad():
+            return learner(piece)
+
+    one_by_one = [predict(piece) for piece in pieces]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(predict, pieces))
+    for a, b in zip(one_by_one, together, strict=True):
+        assert torch.allclose(a, b)
+    assert all(isinstance(p, nn.Parameter) for p in network.parameters())
+
+
+def test_instance_norm_with_running_averages_is_refused():
+    network = nn.Sequential(
+        nn.Unflatten(1, (2, 2)), nn.InstanceNorm1d(2, track_running_stats=True), nn.Flatten()
+    )
+    network.append(nn.Linear(4, 2))
+    with pytest.raises(MinimetaError, match="keeps running statistics"):
+        MAML(network, inner_lr=0.1)(episode())
+
+
+def test_lazy_layers_and_a_frozen_head_get_a_sentence():
+    lazy = nn.Sequential(nn.LazyLinear(6), nn.Tanh(), nn.Linear(6, 2))
+    with pytest.raises(MinimetaError, match="lazy layers"):
+        MAML(lazy, inner_lr=0.1)
+    lazy(episode().support_x[0])
+    assert MAML(lazy, inner_lr=0.1)(episode()).shape == (3, 3, 2)
+    lazy[-1].requires_grad_(False)
+    with pytest.raises(MinimetaError, match="none of the parameters that the inner loop adapts"):
+        MAML(lazy, inner_lr=0.1, adapts="head")(episode())

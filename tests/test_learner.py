@@ -203,3 +203,15 @@ def test_class_sums_equal_the_loop():
 def test_a_network_that_is_no_module_is_refused_in_a_sentence(make, bad):
     with pytest.raises(mm.MinimetaError, match="was given as the network; it is an nn.Module"):
         make(bad)(mm.tasks("glyphs", ways=5, shots=1).at([0]))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_inference_mode_predicts_as_no_grad_does(name):
+    learner = learners()[name].eval()
+    side = 24 if "Relation" in name else 16
+    pool = make_pool(6, 6, (1, side, side))
+    draw = mm.tasks(pool, ways=3, shots=1, queries=2)
+    with torch.inference_mode():
+        fast = learner(draw.at([0, 1]).to(torch.float64))
+    with torch.no_grad():
+        assert torch.equal(fast, learner(draw.at([0, 1]).to(torch.float64)))

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch.func import functional_call
+from torch.nn.utils import prune
 
 import minimeta as mm
 from minimeta import Conv4, MinimetaError
@@ -93,3 +94,25 @@ def test_a_block_is_the_same_on_small_maps_and_in_any_transform():
     assert torch.allclose(
         run(weights[0]), F.relu(block.norm(F.conv2d(x, weights[0], padding=1))), rtol=1e-10
     )
+
+
+def test_hooks_and_pruning_are_seen_by_every_block():
+    net, seen = Conv4(filters=4), []
+    for block in net.blocks:
+        for layer in (block.conv, block.norm):
+            layer.register_forward_hook(lambda m, args, out: seen.append(m))
+    net(torch.rand(2, 3, 1, 28, 28))
+    assert seen == [layer for block in net.blocks for layer in (block.conv, block.norm)]
+    net = Conv4(filters=4)
+    first = net.blocks[0].conv
+    prune.l1_unstructured(first, "weight", 0.5)
+    x = torch.rand(2, 1, 28, 28)
+    before = net(x)
+    with torch.no_grad():
+        first.weight_orig.add_(torch.rand_like(first.weight_orig))
+    assert (net(x) - before).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("layout", ["pool", "strided", "maps"])
+def test_no_images_have_no_embeddings(layout):
+    assert len(Conv4(layout=layout)(torch.zeros(0, 1, 28, 28))) == 0

@@ -146,3 +146,13 @@ def test_how_a_module_normalises_is_told():
 def test_bad_input_gets_a_sentence(make, message):
     with pytest.raises(MinimetaError, match=message):
         make()
+
+
+def test_running_averages_refuse_a_set_of_one_value():
+    norm = BatchNorm(3, "running")
+    with pytest.raises(MinimetaError, match="one value in each channel"):
+        norm(torch.rand(2, 3), tasks=2)
+    with pytest.raises(MinimetaError, match="one value in each channel"):
+        norm.averages(torch.zeros(2, 3), torch.zeros(2, 3), count=1)
+    assert norm.running_var.isfinite().all()
+    assert norm.eval()(torch.rand(2, 3), tasks=2).isfinite().all()  # nothing is averaged there

@@ -111,3 +111,17 @@ def test_a_relation_module_fits_the_encoder_it_is_given():
 def test_bad_input_gets_a_sentence(make, message):
     with pytest.raises(MinimetaError, match=message):
         make()
+
+
+def test_a_relation_module_for_other_maps_gets_a_sentence(images):
+    net = RelationNet(Conv4(layout="maps", size=16, filters=4), RelationModule((8, 5, 5)))
+    with pytest.raises(MinimetaError, match=r"RelationModule\(encoder.maps\)"):
+        net(mm.tasks(images, ways=3, shots=1, queries=1).at([0]))
+
+
+def test_a_relation_module_with_a_hook_runs_on_pairs():
+    net = RelationNet(Conv4(layout="maps", size=28, filters=4))
+    ep = mm.tasks("glyphs", ways=3, shots=1, queries=1).at([0])
+    plain, seen = net(ep), []
+    net.relation.blocks[0].conv.register_forward_hook(lambda *_: seen.append(1))
+    assert torch.allclose(net(ep), plain, atol=1e-6) and seen

@@ -150,3 +150,16 @@ def test_few_digits_are_lost_in_single_precision(support):
     x, y = 3 * torch.randn(2, support, 40), torch.randn(2, support, 3)
     exact = ridge(x.double(), y.double(), 1e-3)
     assert (ridge(x, y, 1e-3) - exact).norm() < 1e-5 * exact.norm()
+
+
+def test_low_precision_and_large_repeated_examples_have_a_solution():
+    episode = mm.tasks("glyphs", ways=3, shots=2, queries=2).at([0, 1])
+    exact = R2D2(nn.Flatten()).double()(episode.to(torch.float64))
+    for dtype in (torch.bfloat16, torch.float16):
+        scores = R2D2(nn.Flatten()).to(dtype)(episode.to(dtype))
+        assert scores.dtype == dtype and (scores.double() - exact).abs().max() < 0.2
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (R2D2(nn.Flatten())(episode).double() - exact).abs().max() < 0.2
+    row = 1e6 * torch.rand(1, 1, 50)
+    w = ridge(row.expand(1, 4, 50), torch.ones(1, 4, 1), 1.0)
+    assert torch.allclose(row @ w, torch.ones(1, 1, 1))  # each of four like rows is met

@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from minimeta.adapt import Params, Rates, per_task
 from minimeta.episodes import Episode
+from minimeta.errors import MinimetaError
 from minimeta.fast.compiled import run_compiled
 from minimeta.fast.conv4 import Conv4Plan
 from minimeta.fast.mlp import MLPPlan
@@ -144,6 +144,10 @@ class Known(torch.autograd.Function):
         return value.clone()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> Any:
+        if torch.is_grad_enabled():  # create_graph: the graph would lack all but this factor
+            raise MinimetaError(
+                "the gradient of MAML's loss was asked for with create_graph=True, but it is known as a number "
+                "only; differentiate task_losses(learner(episode), episode.query_y).mean() twice instead."
+            )
         return None, None, *(upstream * g for g in ctx.gradients)

@@ -13,13 +13,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from minimeta.adapt import Params
 from minimeta.fast.plan import Plan, Product
 from minimeta.firstblock import Images, first_block, images
 from minimeta.kernels import Convolution, Patches, max_pool
-from minimeta.networks import Conv4
+from minimeta.networks import Conv4, ConvBlock, as_made
+from minimeta.norm import BatchNorm
 
 
 class Conv4Plan(Plan):
@@ -33,9 +34,11 @@ class Conv4Plan(Plan):
         return (
             type(network) is Conv4 and network.layout in ("pool", "strided")
             and all(p.requires_grad for p in network.parameters())
-            and network.head is not None and ways == network.head.out_features
+            and type(network.head) is nn.Linear and ways == network.head.out_features
             and all(block.norm.mode == "batch" for block in network.blocks)
             and next(network.parameters()).device.type == "cpu"
+            and as_made(network, Conv4, nn.ModuleList, ConvBlock, nn.Conv2d, BatchNorm, nn.Linear)
+            and sum(1 for _ in network.parameters()) == 14
         )  # fmt: skip
 
     def __init__(self, network: Conv4, ways: int | None) -> None:
@@ -81,6 +84,7 @@ class Conv4Plan(Plan):
 
     def prepare(self, x: Tensor) -> Images:  # type: ignore[override]
         """Cut images (T, B, c, H, W) into patches; these do not change while parameters do."""
+        self.network.check(x)  # type: ignore[operator]
         return images(x, self.stride, pool=self.stride == 1)
 
     def gradient(

@@ -10,12 +10,13 @@ from collections.abc import Collection
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from minimeta.adapt import Params
+from minimeta.errors import MinimetaError
 from minimeta.fast.plan import Plan, Product
-from minimeta.learner import one_hot
-from minimeta.networks import MLP
+from minimeta.learner import check_predictions, one_hot
+from minimeta.networks import MLP, as_made
 
 
 class MLPPlan(Plan):
@@ -26,7 +27,11 @@ class MLPPlan(Plan):
     @staticmethod
     def fits(network: object, ways: int | None, partial: bool) -> bool:
         """Say whether this plan can run ``network``."""
-        return type(network) is MLP and not partial and ways in (None, network.config["outputs"])
+        return (
+            type(network) is MLP and not partial and ways in (None, network.config["outputs"])
+            and as_made(network, MLP, nn.ModuleList, nn.Linear)
+            and sum(1 for _ in network.parameters()) == 2 * len(network.layers)
+        )  # fmt: skip
 
     def pack(self, params: Params) -> Params:
         """Transpose the weights, so that a layer is ``x @ w + b``."""
@@ -35,6 +40,16 @@ class MLPPlan(Plan):
     def unpack(self, grads: Params) -> Params:
         """Undo :meth:`pack`."""
         return {n: g.mT if n.endswith("weight") else g.squeeze(-2) for n, g in grads.items()}
+
+    def prepare(self, x: Tensor) -> Tensor:
+        """Refuse what the network would."""
+        self.network.check(x)  # type: ignore[operator]
+        if x.ndim != 3:
+            raise MinimetaError(
+                f"examples of shape {tuple(x.shape[2:])} were given to MAML with an MLP, which takes vectors; "
+                "flatten them first."
+            )
+        return x
 
     def gradient(
         self, params: Params, x: Tensor, y: Tensor, *, twice: bool,
@@ -87,8 +102,9 @@ def _through_relu(gradient: Tensor, output: Tensor) -> Tensor:
 
 def _loss(out: Tensor, y: Tensor):  # type: ignore[no-untyped-def]
     """Losses (T,) as in ``task_losses``, their gradient at the output, and its derivative along r."""
+    check_predictions(out, y)
     if y.is_floating_point():
-        error, scale = out - y, 2 / y[0].numel()
+        error, scale = out - y.to(out.dtype), 2 / y[0].numel()
         return error.square().mean((1, 2)), error * scale, lambda r: r * scale
     log_p = F.log_softmax(out, -1)
     losses = -log_p.gather(2, y.unsqueeze(2)).mean((1, 2))
