@@ -8,7 +8,7 @@ import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.utils.data import Dataset
@@ -21,6 +21,8 @@ from minimeta.sources import ClassTasks, FixedTasks, SinusoidTasks, Tasks
 from minimeta.synthetic import AttributeTasks
 
 POOLS: dict[str, Callable[..., ClassPool]] = {"glyphs": glyphs.load, "omniglot": omniglot.load}
+NAMES = (*POOLS, "omniglot-runs", "sinusoids", "attributes")
+A = TypeVar("A")
 
 
 def tasks(
@@ -98,7 +100,7 @@ def tasks(
                 f"omniglot-runs was asked for with split={split!r}, ways={ways}, shots={shots}; it is a "
                 "fixed list of test tasks of 20 ways and 1 shot: say split='test' and leave the rest."
             )
-        runs = Episode(*omniglot.lake_runs(**options))
+        runs = Episode(*_load(omniglot.lake_runs, source, **options))
         return FixedTasks(runs.to(device), name=source)
     if source not in POOLS:
         if os.path.exists(source):
@@ -107,8 +109,8 @@ def tasks(
                 f"Path, so say Path({source!r})."
             )
         raise MinimetaError(
-            f"there is no data set named {source!r}; the names are {', '.join(POOLS)}, omniglot-runs, "
-            "sinusoids and attributes, and your own examples come as a Path, arrays, a Dataset or a ClassPool."
+            f"there is no data set named {source!r}; the names are {', '.join(NAMES)}, and your own examples "
+            "come as a Path, arrays, a Dataset or a ClassPool."
         )
     return ClassTasks(_pool(source, split, **options).to(device), name=source, **counts)  # type: ignore[arg-type]
 
@@ -143,7 +145,7 @@ def _pool(name: str, split: str, **options: Any) -> ClassPool:
     return _load(POOLS[name], name, split, **options)
 
 
-def _load(load: Callable[..., ClassPool], name: str, *source: Any, **options: Any) -> ClassPool:
+def _load(load: Callable[..., A], name: str, *source: Any, **options: Any) -> A:
     try:
         return load(*source, **options)
     except TypeError as error:

@@ -1,27 +1,29 @@
 """The record of a training run and its checkpoints: atomic, checked, free of code."""
 
-import json
+import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from minimeta.description import describe
+from minimeta.description import describe, to_json
 from minimeta.errors import MinimetaError
 from minimeta.evaluate import Result
 from minimeta.files import replacing
 from minimeta.sources import Tasks
 
-FORMAT = 2
+FORMAT = 3
 # what a schedule changes as it goes, and its base rates, which are the optimiser's initial_lr
 MOVING = {
     *("last_epoch", "_step_count", "_last_lr", "T_cur", "T_i", "base_lrs"),
     *("_is_initial", "_get_lr_called_within_step"),
 }
+DRIVEN = {"lr", "momentum", "betas"}  # what a schedule changes in the optimiser
 
 
 @dataclass(repr=False)
@@ -75,13 +77,15 @@ class Run:
 
     def identify(self, tasks: Tasks, val_tasks: Tasks | None, **settings: object) -> None:
         """Say what makes this run this run: going on with anything else is another experiment."""
+        left_out = {"params"} | (DRIVEN if self.schedule is not None else set())
         rates = [
-            {k: v for k, v in group.items() if k != "params"}
+            {k: _native(v) for k, v in group.items() if k not in left_out}
             for group in self.optimizer.param_groups
         ]
         shapes = {name: list(t.shape) for name, t in self.learner.state_dict().items()}
         self.identity = {
-            "learner": json.dumps(describe(self.learner), default=repr),
+            "learner": to_json(describe(self.learner)),
+            "adapts": str(getattr(self.learner, "_chosen", "")),
             "weights": str(shapes),
             "tasks": f"{tasks!r} {tasks.fingerprint}",
             "val_tasks": "" if val_tasks is None else f"{val_tasks!r} {val_tasks.fingerprint}",
@@ -118,8 +122,23 @@ class Run:
                 "seconds": record.seconds,
             },
         }
+        buffer = io.BytesIO()  # torch would hide what the disk says
+        torch.save(_native(state), buffer)
         with replacing(path) as file:
-            torch.save(state, file)
+            file.write(buffer.getbuffer())
+
+    def begin(self, path: Path) -> None:
+        """Write the first checkpoint and read it: what cannot be kept is known before the first step."""
+        self.save(path)
+        try:
+            torch.load(path, weights_only=True, map_location="cpu")
+        except Exception as error:
+            path.unlink()
+            raise MinimetaError(
+                "a checkpoint was asked for, but the optimizer or the schedule holds an object that a file "
+                f"without code cannot keep ({' '.join(str(error).split())[:120]}); hold numbers, tensors "
+                "and functions only."
+            ) from error
 
     def restore(self, path: Path, steps: int) -> None:
         """Go on from a checkpoint, if it belongs to this run."""
@@ -162,6 +181,15 @@ class Run:
         self.record.best_step, self.record.seconds = saved["best_step"], saved["seconds"]
 
 
+def _native(value: Any) -> Any:
+    """Return the same structure with Python's numbers in the place of NumPy's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if type(value) is dict:
+        return {k: _native(v) for k, v in value.items()}
+    return type(value)(map(_native, value)) if type(value) in (list, tuple) else value
+
+
 def _settings(schedule: LRScheduler | None) -> dict[str, Any]:
     """Return what a schedule was made with, as plain data; functions cannot be compared."""
     return {} if schedule is None else _plain(schedule.state_dict())
@@ -174,5 +202,6 @@ def _plain(value: Any) -> Any:
         return [_plain(v) for v in value]
     if isinstance(value, Tensor):
         return value.tolist()
+    value = _native(value)
     # what an object looks like may hold its address, which is another one in every process
     return value if isinstance(value, str | int | float | None) else type(value).__name__

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import minimeta as mm
-from minimeta import demo, doctor, experiments
+from minimeta import catalog, demo, doctor, experiments, rows
 from minimeta.data import omniglot
 from minimeta.errors import MinimetaError, check_count, check_seed
 from minimeta.norm import BN_MODES
@@ -132,7 +132,8 @@ def _task_options(one: argparse.ArgumentParser, *, ways: int, shots: int, querie
     one.add_argument(
         "--data",
         default="glyphs",
-        help="glyphs, omniglot, sinusoids, or a folder or zip of pictures (made grey, 28x28)",
+        help="glyphs, omniglot, sinusoids, or a folder or zip of pictures (made grey, 28x28); a folder of "
+        "such a name is ./glyphs",
     )
     one.add_argument("--ways", type=int, default=ways, help="classes a task")
     one.add_argument("--shots", type=int, default=shots, help="support examples a class")
@@ -144,7 +145,8 @@ def _task_options(one: argparse.ArgumentParser, *, ways: int, shots: int, querie
 
 def _tasks(given: argparse.Namespace, split: str) -> mm.sources.Tasks:
     ways = None if given.data == "sinusoids" else given.ways
-    own = Path(given.data) if os.path.exists(given.data) else None
+    named = given.data in catalog.NAMES
+    own = Path(given.data) if not named and os.path.exists(given.data) else None
     # pictures are made what the networks below are made for
     options: dict[str, Any] = {"size": 28, "grey": True} if own else {}
     return mm.tasks(
@@ -181,6 +183,7 @@ def _train(given: argparse.Namespace) -> None:
     tasks = _tasks(given, "train")
     if given.out.is_dir():
         raise MinimetaError(f"--out {given.out} is a folder; give the name of a file to write.")
+    rows.opened(given.out.parent)
     torch.manual_seed(given.seed)
     learner = LEARNERS[given.learner](given)
     record = mm.meta_train(
@@ -208,7 +211,7 @@ def _demo(given: argparse.Namespace) -> None:
         raise MinimetaError(
             f"--effort {given.effort} was given; it is a number above 0, usually 1."
         )
-    demo.run(given.out, effort=given.effort, seed=given.seed)
+    demo.run(demo.picture(given.out), effort=given.effort, seed=given.seed)
 
 
 def _data_list(given: argparse.Namespace) -> None:

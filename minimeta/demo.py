@@ -20,6 +20,7 @@ from minimeta.networks import Conv4
 from minimeta.norm import BN, bn_mode, normalised
 from minimeta.protonet import ProtoNet
 from minimeta.relationnet import RelationNet
+from minimeta.rows import opened
 from minimeta.train import Training, meta_train
 
 
@@ -97,6 +98,15 @@ def run(picture: Path, *, effort: float = 1.0, seed: int = 0, episodes: int = 60
     return results
 
 
+def picture(path: Path) -> Path:
+    """Return where the picture can be drawn, or refuse ``path`` before anything is trained."""
+    path = path if path.suffix else path.with_suffix(".png")
+    if path.suffix not in (".png", ".svg", ".pdf"):
+        raise MinimetaError(f"--out {path} was given; a picture is a .png, .svg or .pdf.")
+    opened(path.parent)
+    return path
+
+
 def _save_picture(learner: nn.Module, path: Path) -> None:
     from minimeta.viz import show_episode  # here: only the picture needs matplotlib
 
@@ -112,6 +122,5 @@ def _save_picture(learner: nn.Module, path: Path) -> None:
     except MinimetaError as error:
         print(f"No picture: {error}")
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150, bbox_inches="tight")
     print(f"A task and its predictions are drawn in {path}")

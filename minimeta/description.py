@@ -5,8 +5,10 @@
 0.01
 """
 
+import json
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from minimeta.baselines import FromScratch, SimpleShot
@@ -68,6 +70,24 @@ def describe(module: nn.Module) -> dict[str, Any]:
     }
 
 
+def to_json(description: dict[str, Any]) -> str:
+    """Write a description down, the same in every process.
+
+    NumPy's numbers become Python's; of anything else, such as a function, only its name is kept.
+
+    >>> to_json({"class": "MLP", "arguments": {"inputs": np.int64(1), "hidden": print}})
+    '{"class": "MLP", "arguments": {"inputs": 1, "hidden": {"object": "print"}}}'
+    """
+    return json.dumps(description, default=_named)
+
+
+def _named(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    name = getattr(value, "__qualname__", None)
+    return {"object": type(value).__qualname__ if name is None else name}
+
+
 def _plain(module: nn.Module) -> bool:
     """Say whether a module of torch's own is as its constructor makes it without arguments."""
     return not isinstance(module, nn.Flatten) or (module.start_dim, module.end_dim) == (1, -1)
@@ -85,6 +105,11 @@ def rebuild(description: dict[str, Any]) -> nn.Module:
 
 
 def _argument(value: Any) -> Any:
+    if isinstance(value, dict) and "object" in value:
+        raise MinimetaError(
+            f"the learner in the file was made with {value['object']}, of which a file keeps the name only; "
+            "build the learner yourself and call load(path, learner)."
+        )
     if isinstance(value, dict):
         return rebuild(value)
     return tuple(value) if isinstance(value, list) else value

@@ -161,8 +161,9 @@ def _check_shapes(ep: Episode) -> None:
         raise MinimetaError(
             f"support_x is {ep.support_x.dtype} and query_x {ep.query_x.dtype}; give both one type."
         )
-    for name in ("support_x", "query_x"):
-        if not bool(torch.isfinite(given[name]).all()):
+    for name, value in given.items():
+        floats = value is not None and value.is_floating_point()
+        if floats and not bool(torch.isfinite(value).all()):
             raise MinimetaError(
                 f"{name} holds NaN or infinite numbers, which would spoil every prediction of their task; "
                 "repair or leave out those examples."

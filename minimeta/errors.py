@@ -53,10 +53,10 @@ def check_count(word: str, value: Any) -> int:
     return whole
 
 
-def check_episodes(value: Any) -> int:
+def check_episodes(value: Any, word: str = "episodes") -> int:
     """Return a number of test tasks that is enough for an interval, or refuse ``value``."""
-    if check_count("episodes", value) < 2:
-        raise MinimetaError(f"episodes={value} was given; an interval needs at least two.")
+    if check_count(word, value) < 2:
+        raise MinimetaError(f"{word}={value} was given; an interval needs at least two.")
     return int(value)
 
 

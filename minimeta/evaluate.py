@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from minimeta.episodes import Episode, count_queries
-from minimeta.errors import DivergedError, MinimetaError, check_count, check_episodes
-from minimeta.learner import check_predictions, evaluating, query_targets
+from minimeta.errors import DivergedError, MinimetaError, check_count, check_episodes, check_seed
+from minimeta.learner import check_predictions, evaluating, query_targets, require_learner
 from minimeta.norm import BN, bn_mode, normalised
-from minimeta.sources import Tasks
+from minimeta.sources import Tasks, require_tasks
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -133,7 +133,7 @@ def meta_test(
     Parameters
     ----------
     learner
-        Anything that maps an episode to (T, R, N) scores or (T, R, D) values.
+        A module that maps an episode to (T, R, N) scores or (T, R, D) values.
     tasks
         The task source, usually of the test split. It must hold its data where the learner is.
     episodes
@@ -158,6 +158,9 @@ def meta_test(
     if chunk is not None:
         check_count("chunk", chunk)
     check_episodes(episodes)
+    seed = check_seed("seed", seed)
+    require_tasks(tasks)
+    require_learner(learner)
     step = chunk or tasks_at_once(tasks)
     values = []
     with evaluating(learner), normalised(learner, bn):

@@ -61,7 +61,7 @@ def _omniglot(given: argparse.Namespace, say: Callable[[str], object]) -> tuple[
     else:
         rows = reproduce.omniglot(
             given.out, cells=cells, kind=given.kind, seeds=range(given.seeds), effort=given.effort,
-            episodes=given.episodes or 1000, device=given.device or "cpu", say=say,
+            episodes=_episodes(given), device=given.device or "cpu", say=say,
         )  # fmt: skip
     rows = [row for row in rows if row["kind"] == given.kind]  # the folder may hold both
     return rows, papertable.report(rows, cells)
@@ -78,9 +78,13 @@ def _lake(given: argparse.Namespace, say: Callable[[str], object]) -> tuple[Any,
 def _sinusoids(given: argparse.Namespace, say: Callable[[str], object]) -> tuple[Any, str]:
     _refuse(given, "device")  # networks this small are faster on a processor
     rows = curves.sinusoids(
-        given.out, seeds=range(given.seeds), effort=given.effort, episodes=given.episodes or 1000, say=say
+        given.out, seeds=range(given.seeds), effort=given.effort, episodes=_episodes(given), say=say
     )  # fmt: skip
     return rows, curves.report(rows)
+
+
+def _episodes(given: argparse.Namespace) -> int:
+    return 1000 if given.episodes is None else int(given.episodes)
 
 
 def _refuse(given: argparse.Namespace, option: str) -> None:
@@ -103,6 +107,6 @@ def _reproduce(given: argparse.Namespace) -> None:
 def _speedrun(given: argparse.Namespace) -> None:
     row = speedrun.run(
         given.method, device=given.device or "cpu", effort=given.effort, seed=given.seed,
-        episodes=given.episodes or 1000,
+        episodes=_episodes(given),
     )  # fmt: skip
     print(json.dumps(row) if given.json else speedrun.report(row))

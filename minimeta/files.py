@@ -22,7 +22,7 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
     ...     (Path(folder) / "new" / "file").read_bytes()
     b'whole'
     """
-    path = Path(path)
+    path = Path(path).resolve()  # a link stays one, and what it points to is replaced
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_orphans(path)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from minimeta.episodes import Episode
 from minimeta.errors import MinimetaError
+from minimeta.networks import TaskModule
 
 
 def task_losses(
@@ -104,6 +105,16 @@ def query_targets(episode: Episode) -> Tensor:
             "or give the queries' labels to train and test."
         )
     return episode.query_y
+
+
+def require_learner(learner: object, *methods: str) -> None:
+    """Refuse what is no learner, such as the network of one, or lacks a method."""
+    lacks = [name for name in methods if not hasattr(learner, name)]
+    if not isinstance(learner, nn.Module) or isinstance(learner, TaskModule) or lacks:
+        raise MinimetaError(
+            f"a {type(learner).__name__} was given as the learner; it is an nn.Module that maps an episode to "
+            "predictions, with loss(episode) if it is to be trained, such as ProtoNet(network)."
+        )
 
 
 def require_module(network: object) -> None:

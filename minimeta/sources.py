@@ -18,7 +18,7 @@ from torch import Tensor
 
 from minimeta import hashing
 from minimeta.data import sinusoids
-from minimeta.data.pool import ClassPool
+from minimeta.data.pool import ClassPool, fingerprint
 from minimeta.episodes import Episode, count_queries
 from minimeta.errors import MinimetaError, check_count, shown
 
@@ -94,6 +94,14 @@ class Tasks:
         raise NotImplementedError
 
 
+def require_tasks(source: object, word: str = "tasks") -> None:
+    """Refuse what is no task source, such as a data set's name."""
+    if not isinstance(source, Tasks):
+        raise MinimetaError(
+            f"a {type(source).__name__} was given as {word}; make a task source with minimeta.tasks."
+        )
+
+
 class ClassTasks(Tasks):
     """N-way K-shot classification tasks from a class pool.
 
@@ -111,8 +119,8 @@ class ClassTasks(Tasks):
         name: str = "pool",
     ) -> None:  # fmt: skip
         super().__init__(name, split, pool.items.device)
-        for word, value in (("ways", ways), ("shots", shots), ("queries", queries)):
-            check_count(word, value)
+        ways, shots = check_count("ways", ways), check_count("shots", shots)
+        queries = check_count("queries", queries)
         if ways > len(pool):
             raise MinimetaError(
                 f"{ways} ways were asked for but the {split} split of {name} has {len(pool)} classes; "
@@ -125,10 +133,9 @@ class ClassTasks(Tasks):
                 f"of {name} ({pool.names[int(pool.sizes.argmin())]}) has {smallest} examples; support "
                 "and query are disjoint, so ask for fewer or leave that class out."
             )
-        self.pool, self.shots, self.queries = pool, shots, queries
-        self._ways = ways
-        self.item_shape = pool.item_shape
-        self._starts, self._most = pool.starts, int(pool.sizes.max())
+        self.pool, self._ways, self.shots, self.queries = pool, ways, shots, queries
+        self.item_shape, self._starts = pool.item_shape, pool.starts
+        self._most = int(pool.sizes.max())
         labels = torch.arange(ways, device=self.device)
         self._label_words = labels + (1 << 32)  # far from the numbers that choosing classes draws
         self._support_y, self._query_y = (labels.repeat_interleave(n) for n in (shots, queries))
@@ -146,10 +153,9 @@ class ClassTasks(Tasks):
     def _draw(self, key: Tensor, indices: Tensor) -> Episode:
         rows = self.rows(key)  # (T, N, K + Q)
         support, query = rows[..., : self.shots], rows[..., self.shots :]
-        tasks = len(indices)
         return Episode._trusted(
-            self._take(support), self._support_y.repeat(tasks, 1),
-            self._take(query), self._query_y.repeat(tasks, 1), self.ways,
+            self._take(support), self._support_y.repeat(len(key), 1),
+            self._take(query), self._query_y.repeat(len(key), 1), self.ways,
         )  # fmt: skip
 
     def rows(self, key: Tensor) -> Tensor:
@@ -187,9 +193,7 @@ class SinusoidTasks(Tasks):
         self, *, shots: int, queries: int, split: str = "train", device: torch.device | str = "cpu"
     ) -> None:
         super().__init__("sinusoids", split, device)
-        for word, value in (("shots", shots), ("queries", queries)):
-            check_count(word, value)
-        self.shots, self.queries = shots, queries
+        self.shots, self.queries = check_count("shots", shots), check_count("queries", queries)
 
     def _draw(self, key: Tensor, indices: Tensor) -> Episode:
         x, y = sinusoids.draw(key, self.shots + self.queries)
@@ -230,17 +234,18 @@ class FixedTasks(Tasks):
     def __len__(self) -> int:
         return len(self.episode)
 
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Which episodes these are."""
+        return fingerprint(*(t for t in vars(self.episode).values() if isinstance(t, Tensor)))
+
     def _draw(self, key: Tensor, indices: Tensor) -> Episode:
-        if int(indices.min()) < 0 or int(indices.max()) >= len(self):
+        if off := [i for i in indices.tolist() if not 0 <= i < len(self)]:
             raise MinimetaError(
-                f"task {int(indices.max())} was asked for but {self.name} has {len(self)} fixed tasks; "
+                f"task {off[0]} was asked for but {self.name} has {len(self)} fixed tasks; "
                 f"ask for numbers 0..{len(self) - 1}."
             )
-        ep = self.episode
-        query_y = None if ep.query_y is None else ep.query_y[indices]
-        return Episode._trusted(
-            ep.support_x[indices], ep.support_y[indices], ep.query_x[indices], query_y, ep.ways
-        )
+        return self.episode._map(lambda tensor: tensor[indices])
 
     def to(self, device: torch.device | str) -> "FixedTasks":
         """Return the same tasks on ``device``."""

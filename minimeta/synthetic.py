@@ -15,6 +15,7 @@ from torch import Tensor
 
 from minimeta import hashing
 from minimeta.data import attributes as law
+from minimeta.data.pool import fingerprint
 from minimeta.episodes import Episode, count_queries
 from minimeta.errors import MinimetaError, check_count
 from minimeta.sources import Tasks
@@ -41,15 +42,19 @@ class AttributeTasks(Tasks):
         device: torch.device | str = "cpu",
     ) -> None:  # fmt: skip
         super().__init__("attributes", split, device)
-        for word, value in (("attributes", attributes), ("shots", shots), ("queries", queries)):
-            check_count(word, value)
-        self.attributes, self.shots, self.queries = attributes, shots, queries
-        self.item_shape = (attributes,)
+        self.attributes = check_count("attributes", attributes)
+        self.shots, self.queries = check_count("shots", shots), check_count("queries", queries)
+        self.item_shape = (self.attributes,)
 
     @property
     def ways(self) -> int:
         """Two classes, one for each value of the hidden attribute."""
         return 2
+
+    @property
+    def fingerprint(self) -> str:
+        """How many attributes there are."""
+        return f"{self.attributes} attributes"
 
     def _draw(self, key: Tensor, indices: Tensor) -> Episode:
         support, query = law.draw(key, self.attributes, self.shots, self.queries)
@@ -93,8 +98,7 @@ class LinearTasks(Tasks):
         shots: int, queries: int, split: str = "train", device: torch.device | str = "cpu",
     ) -> None:  # fmt: skip
         super().__init__("linear", split, device)
-        for word, value in (("shots", shots), ("queries", queries)):
-            check_count(word, value)
+        self.shots, self.queries = check_count("shots", shots), check_count("queries", queries)
         self.mean, self.covariance = (t.double().to(device) for t in (mean, covariance))
         root, failed = torch.linalg.cholesky_ex(self.covariance)
         if int(failed):
@@ -103,8 +107,12 @@ class LinearTasks(Tasks):
                 "definite, so no weights have it; make it symmetric with eigenvalues above 0."
             )
         self._root, self.noise = root, noise
-        self.shots, self.queries = shots, queries
         self.item_shape = (len(mean),)
+
+    @property
+    def fingerprint(self) -> str:
+        """Which law the tasks follow."""
+        return fingerprint(self.mean, self.covariance, torch.tensor([float(self.noise)]).double())
 
     def _draw(self, key: Tensor, indices: Tensor) -> Episode:
         k, points, dim = self.shots, self.shots + self.queries, len(self.mean)

@@ -24,11 +24,21 @@ from tqdm import tqdm
 
 from minimeta.checkpoint import Run, Training
 from minimeta.episodes import Episode
-from minimeta.errors import DivergedError, MinimetaError, check_count, check_path, check_rate, shown
+from minimeta.errors import (
+    DivergedError,
+    MinimetaError,
+    check_count,
+    check_episodes,
+    check_path,
+    check_rate,
+    check_seed,
+    shown,
+)
 from minimeta.evaluate import meta_test, tasks_at_once
 from minimeta.fast.captured import Captured, recorder
+from minimeta.learner import require_learner
 from minimeta.optimizers import adam, check_optimizer, optimised, recordable, trainable
-from minimeta.sources import Tasks
+from minimeta.sources import Tasks, require_tasks
 
 
 def meta_train(
@@ -99,11 +109,10 @@ def meta_train(
         After Ctrl-C, once the step is done and saved.
     """
     counts = dict(meta_batch=meta_batch, val_every=val_every, checkpoint_every=checkpoint_every)
-    for word, value in counts.items():
+    for word, value in (*counts.items(), ("chunk", 1 if chunk is None else chunk)):
         check_count(word, value)
-    if chunk is not None:
-        check_count("chunk", chunk)
     _check_numbers(steps, val_episodes, lr, clip)
+    seed = check_seed("seed", seed)
     _check_fit(learner, tasks, val_tasks)
     if capture not in (None, True, False):
         raise MinimetaError(f"capture={shown(capture)} was given; it is True, False or None.")
@@ -119,20 +128,18 @@ def meta_train(
         tasks, val_tasks, seed=seed, clip=clip, val_every=val_every, val_episodes=val_episodes
     )
     path = None if checkpoint is None else check_path(checkpoint)
-    if path is not None and path.exists():
-        run.restore(path, steps)
+    if path is not None:
+        run.restore(path, steps) if path.exists() else run.begin(path)
     record, done = run.record, len(run.record.losses)
     learner.train()
     bar = tqdm(total=steps, initial=done, disable=None if progress else True, unit="step")
     before, started = record.seconds, time.perf_counter()
     device = tasks.device
     numbers = torch.arange(done * meta_batch, (done + 1) * meta_batch, device=device)
-    size = chunk or tasks_at_once(tasks)
 
     def differentiate() -> list[Tensor]:
-        loss = _gradient(learner, tasks.at(numbers, seed=seed), size)
-        limit = math.inf if clip is None else clip
-        norm = nn.utils.clip_grad_norm_(optimised(optimizer), limit)
+        loss = _gradient(learner, tasks.at(numbers, seed=seed), chunk or tasks_at_once(tasks))
+        norm = nn.utils.clip_grad_norm_(optimised(optimizer), math.inf if clip is None else clip)
         numbers.add_(meta_batch)
         return [torch.stack([loss, norm.to(loss)])]
 
@@ -142,14 +149,18 @@ def meta_train(
 
     steady = not hasattr(learner, "begin_step")
     recording = recorder(device) if capture is not False and steady else None
+    averages = [b for b in learner.buffers() if b.is_floating_point()]
     gradient = Captured(differentiate, recording)
     outer_step = Captured(move, recording if recordable(optimizer) else None)
     with _interruptible() as interrupted:
         for step in range(done, steps):
             if not steady:
                 learner.begin_step(step)  # type: ignore[operator]
+            known = [b.clone() for b in averages]
             loss, norm = gradient()[0].tolist()
             if not (math.isfinite(loss) and math.isfinite(norm)):
+                for buffer, old in zip(averages, known, strict=True):
+                    buffer.copy_(old)
                 raise DivergedError(_diverged(loss, norm, step, record.losses))
             outer_step()
             if schedule is not None:
@@ -212,27 +223,16 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
 def _check_numbers(steps: int, val_episodes: int, lr: float | None, clip: float | None) -> None:
     if isinstance(steps, bool) or steps != 0:
         check_count("steps", steps)
-    if check_count("val_episodes", val_episodes) < 2:
-        raise MinimetaError("val_episodes=1 was given; an interval needs at least two episodes.")
+    check_episodes(val_episodes, "val_episodes")
     for word, value in (("lr", lr), ("clip", clip)):
         if value is not None:
             check_rate(word, value)
 
 
 def _check_fit(learner: nn.Module, tasks: Tasks, val_tasks: Tasks | None) -> None:
-    if not isinstance(learner, nn.Module) or not hasattr(learner, "loss"):
-        raise MinimetaError(
-            f"a {type(learner).__name__} was given to train; a learner is an nn.Module with "
-            "forward(episode) and loss(episode), such as ProtoNet(network)."
-        )
-    for word, source in (
-        ("tasks", tasks),
-        ("val_tasks", tasks if val_tasks is None else val_tasks),
-    ):
-        if not isinstance(source, Tasks):
-            raise MinimetaError(
-                f"a {type(source).__name__} was given as {word}; make a task source with minimeta.tasks."
-            )
+    require_learner(learner, "loss")
+    require_tasks(tasks)
+    require_tasks(tasks if val_tasks is None else val_tasks, "val_tasks")
     parameters = trainable(learner)
     if not parameters:
         raise MinimetaError(

@@ -21,7 +21,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from minimeta.description import describe, rebuild
+from minimeta.description import describe, rebuild, to_json
 from minimeta.errors import MinimetaError, check_path, shown
 from minimeta.files import replacing
 
@@ -60,9 +60,9 @@ def save(learner: nn.Module, path: str | Path, *, note: str = "") -> Path:
     frozen = [name for name, p in learner.named_parameters() if not p.requires_grad]
     metadata = {
         "minimeta": FORMAT,
-        "learner": json.dumps(describe(learner), default=repr),
+        "learner": to_json(describe(learner)),
         "frozen": json.dumps(frozen),  # MAML does not adapt these
-        "note": note,
+        "note": note.encode("utf8", "backslashreplace").decode(),  # names of files may be no text
     }
     with replacing(path) as file:
         file.write(to_bytes(tensors, metadata))

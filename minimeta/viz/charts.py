@@ -155,7 +155,8 @@ def embedding_map(
     if z.shape[1] > 2:
         mean = z.mean(0)
         plane = torch.linalg.svd(z - mean, full_matrices=False).Vh[:2].T  # (dim, 2)
-        plane = plane * plane.sum(0).sign()  # a direction's sign is arbitrary: fix it
+        largest = plane.abs().argmax(0, keepdim=True)
+        plane = plane * plane.gather(0, largest).sign()  # a direction's sign is arbitrary: fix it
         z = (z - mean) @ plane
         centres = None if centres is None else (centres - mean) @ plane
     with style():

@@ -23,7 +23,8 @@ def show_episode(
     Parameters
     ----------
     episode
-        Images (T, ·, channels, height, width) in [0, 1], 1 or 3 channels.
+        Images (T, ·, channels, height, width) in [0, 1], 1 or 3 channels. One channel is ink, so 1 is
+        drawn black.
     scores
         (T, R, N), a learner's predictions; each query is then framed: blue if the right class scored
         highest, red and a cross if not.
