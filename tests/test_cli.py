@@ -90,7 +90,7 @@ def test_more_refusals(tmp_path, capsys):
         (["test", "protonet-omniglot"], "the names are "),
         (
             ["train", "protonet", "--steps", 1, "--out", "/dev/null/x", *QUICK],
-            "minimeta: /dev/null",
+            "cannot be kept in /dev/null",
         ),
     ]
     for arguments, message in cases:
@@ -178,3 +178,31 @@ def test_it_is_a_program_and_stops_quietly_when_nobody_reads():
         capture_output=True, text=True,
     )  # fmt: skip
     assert closed.returncode == 0 and closed.stdout == ""
+
+
+def test_what_cannot_be_written_is_refused_before_the_training(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(mm, "meta_train", None)  # nothing may be trained
+    monkeypatch.setattr(demo, "train", None)
+    (tmp_path / "file").write_text("")
+    for arguments in (
+        ["train", "protonet", "--out", tmp_path / "file" / "x", *QUICK],
+        ["demo", "--out", tmp_path / "file" / "x.png"],
+        ["demo", "--out", tmp_path / "picture.foo"],
+    ):
+        assert run(*arguments) == 1
+        assert "minimeta: " in capsys.readouterr().err
+    assert demo.picture(tmp_path / "picture").name == "picture.png"
+
+
+def test_a_folder_does_not_hide_a_data_set_of_its_name(tmp_path, monkeypatch, capsys):
+    (tmp_path / "glyphs" / "empty").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert run("train", "protonet", "--steps", 0, "--out", "x.safetensors", *QUICK) == 0
+    own = ["--data", "./glyphs", *QUICK]
+    assert run("train", "protonet", "--steps", 0, "--out", "y.safetensors", *own) == 1
+    assert "glyphs" in capsys.readouterr().err
+
+
+def test_no_episodes_are_refused_not_replaced(tmp_path, capsys):
+    assert run("speedrun", "protonet", "--episodes", 0) == 1
+    assert "episodes=0" in capsys.readouterr().err

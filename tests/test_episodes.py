@@ -92,3 +92,11 @@ def test_an_index_is_refused_with_the_slice_to_use():
 def test_sampled_episodes_pass_their_own_check(images):
     episode = mm.tasks(images, ways=4, shots=2, queries=3).at(range(5))
     assert Episode(episode.support_x, episode.support_y, episode.query_x, episode.query_y).ways == 4
+
+
+@pytest.mark.parametrize("which", ["support_y", "query_y"])
+def test_targets_that_are_no_numbers_are_refused(which):
+    given = {n: torch.zeros(1, 2, 1) for n in ("support_x", "support_y", "query_x", "query_y")}
+    given[which][0, 1] = float("nan")
+    with pytest.raises(MinimetaError, match=f"{which} holds NaN"):
+        Episode(**given)

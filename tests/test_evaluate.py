@@ -1,7 +1,9 @@
 """Results, intervals and comparisons."""
 
+import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
@@ -10,6 +12,8 @@ from torch import nn
 import minimeta as mm
 from minimeta import Conv4, MinimetaError, ProtoNet, compare, half_width, meta_test
 from minimeta.evaluate import Result
+from minimeta.lineargaussian import LinearGaussian
+from minimeta.sources import FixedTasks
 
 
 def result(values, **changes):
@@ -160,3 +164,53 @@ def test_a_result_survives_json(vectors):
     scored = meta_test(ProtoNet(nn.Identity()), mm.tasks(vectors, ways=3, queries=2), episodes=5)
     plain = json.loads(json.dumps(scored.to_json()))
     assert plain["mean"] == scored.mean and plain["ci95"] == scored.ci95 and plain["episodes"] == 5
+
+
+def fixed(shift):
+    x, y = torch.arange(24.0).view(3, 4, 2) + shift, torch.tensor([[0, 1, 0, 1]] * 3)
+    return FixedTasks(mm.Episode(x, y, x, y), name="mine")
+
+
+def pooled(row):
+    items = torch.rand(300, 2, generator=torch.Generator().manual_seed(0))
+    items[row] = 0.5  # one row in 300
+    return mm.tasks(
+        mm.ClassPool(items, torch.full((3,), 100), tuple("abc")), ways=2, shots=1, queries=2
+    )
+
+
+def law(mean):
+    return LinearGaussian(torch.tensor([mean]), torch.eye(1), noise=1.0).tasks(shots=2, queries=2)
+
+
+@pytest.mark.parametrize(
+    ("make", "first", "second"),
+    [
+        (lambda d: mm.tasks("attributes", shots=2, queries=2, attributes=d), 8, 9),
+        (fixed, 0.0, 1.0),
+        (pooled, 1, 2),
+        (law, 0.0, 1.0),
+    ],
+)
+def test_results_on_other_data_are_not_compared(make, first, second):
+    regression = make(first).ways is None
+    learner = mm.MAML(mm.MLP(1, 1), inner_lr=0.1) if regression else ProtoNet(nn.Identity())
+    one, same, other = (meta_test(learner, make(x), episodes=3) for x in (first, first, second))
+    assert compare(one, same).mean == 0
+    with pytest.raises(MinimetaError, match="differ in data"):
+        compare(one, other)
+
+
+def test_what_is_no_learner_or_no_task_source_gets_a_sentence():
+    tasks = mm.tasks("sinusoids", shots=2, queries=2)
+    for given in (mm.MLP(1, 1), lambda episode: episode.query_y, "ProtoNet"):
+        with pytest.raises(MinimetaError, match="was given as the learner"):
+            meta_test(given, tasks, episodes=2)
+    with pytest.raises(MinimetaError, match="a str was given as tasks"):
+        meta_test(mm.MAML(mm.MLP(1, 1), inner_lr=0.1), "sinusoids", episodes=2)
+
+
+def test_numpys_numbers_make_tasks_and_results():
+    tasks = mm.tasks("glyphs", ways=np.int64(3), shots=np.int64(1), queries=np.int64(2))
+    result = meta_test(ProtoNet(nn.Flatten()), tasks, episodes=2, seed=np.int64(0))
+    assert json.loads(json.dumps(result.to_json()))["ways"] == 3

@@ -38,3 +38,12 @@ def test_what_a_killed_process_left_is_cleared_away(tmp_path):
     with replacing(tmp_path / "file[1].pt") as out:
         out.write(b"whole")
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["file[1].pt", ours.name])
+
+
+def test_a_link_stays_a_link_to_what_was_written(tmp_path):
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_bytes(b"old")
+    link.symlink_to(target)
+    with replacing(link) as file:
+        file.write(b"new")
+    assert link.is_symlink() and target.read_bytes() == b"new"

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -326,3 +327,66 @@ def test_a_run_killed_at_20_random_moments_ends_with_the_same_bits(tmp_path):
     assert run.stdout.strip() == (
         "20 kills; same weights: True; same losses: True; files: ['end.pt', 'run.pt']"
     )
+
+
+def test_the_same_objects_go_on_after_a_stop(tmp_path):
+    """As when a notebook's cell is run again: the schedule has moved the optimiser's rate."""
+
+    def stops(step):
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return 0.9**step
+
+    torch.manual_seed(3)
+    learner = MAML(MLP(1, 1), inner_lr=0.01)
+    optimizer = torch.optim.Adam(learner.parameters(), lr=0.01)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, stops)
+    call = dict(steps=6, optimizer=optimizer, schedule=schedule, checkpoint=tmp_path / "run.pt")
+    with pytest.raises(KeyboardInterrupt):
+        meta_train(learner, sinusoids(), **call)
+    assert len(meta_train(learner, sinusoids(), **call).losses) == 6
+
+
+def test_numpys_numbers_can_be_gone_on_from(tmp_path):
+    for steps in (2, 4):
+        torch.manual_seed(0)
+        learner = MAML(MLP(1, 1), inner_lr=np.float64(0.01))
+        optimizer = torch.optim.SGD(learner.parameters(), lr=np.float64(0.01))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: np.cos(s / 20))
+        record = meta_train(
+            learner, sinusoids(), steps=steps, optimizer=optimizer, schedule=schedule, val_every=1,
+            val_tasks=sinusoids("val"), val_episodes=2, seed=np.int64(1), checkpoint=tmp_path / "run.pt",
+        )  # fmt: skip
+    assert len(record.losses) == 4
+
+
+def test_a_checkpoint_that_could_not_be_read_is_refused_before_the_first_step(tmp_path):
+    class Warmup:
+        def __init__(self):
+            self.table = np.linspace(0, 1, 5)
+
+        def __call__(self, step):
+            return self.table[step]
+
+    path = tmp_path / "run.pt"
+    with pytest.raises(MinimetaError, match="cannot keep"):
+        scheduled(path, 2, lambda o: SCHEDULES.LambdaLR(o, Warmup()))
+    assert not path.exists()
+
+
+def test_a_choice_by_function_goes_on_in_another_process(tmp_path):
+    # another process has the same function at another address, as another function of this one has
+    for steps, choose in ((1, lambda n: n.startswith("layers.1")), (2, lambda n: "layers.1" in n)):
+        learner = MAML(MLP(1, 1), inner_lr=0.01, adapts=choose)
+        record = meta_train(learner, sinusoids(), steps=steps, checkpoint=tmp_path / "run.pt")
+    assert len(record.losses) == 2
+    with pytest.raises(MinimetaError, match="different: adapts"):
+        learner = MAML(MLP(1, 1), inner_lr=0.01, adapts=lambda n: n.startswith("layers.2"))
+        meta_train(learner, sinusoids(), steps=3, checkpoint=tmp_path / "run.pt")
+
+
+def test_a_diverged_run_leaves_the_running_averages_finite(images):
+    learner = ProtoNet(Conv4(filters=4, size=16, bn="running"))
+    with pytest.raises(DivergedError):
+        meta_train(learner, mm.tasks(images, ways=3, shots=1, queries=1), steps=20, lr=1e25)
+    assert all(b.isfinite().all() for b in learner.buffers())

@@ -183,3 +183,12 @@ def test_the_style_of_a_notebook_stays():
     with matplotlib.rc_context():
         use_style()
         assert not matplotlib.rcParams["axes.spines.top"]
+
+
+def test_a_map_of_balanced_directions_is_not_flat():
+    steps = torch.arange(6.0)
+    along = torch.tensor([[1.0, -1.0, 0.0]]) / 2**0.5  # its entries add up to 0
+    points = steps.view(-1, 1) * along + 0.1 * torch.eye(3)[torch.arange(6) % 3]
+    axis = mm.viz.embedding_map(points, torch.zeros(6, dtype=torch.int64))
+    drawn = axis.collections[0].get_offsets()
+    assert drawn[:, 0].max() - drawn[:, 0].min() > 4

@@ -3,6 +3,7 @@
 import copy
 import re
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -257,3 +258,24 @@ def test_frozen_layers_mean_the_same_after_loading(kind, frozen, adapts, tmp_pat
             again(episode)
     else:
         assert torch.equal(again(episode), expected)
+
+
+def test_numpys_numbers_come_back_as_numbers(tmp_path):
+    learner = ProtoNet(Conv4(filters=np.int64(4)), shared_pass=np.bool_(False))
+    loaded = mm.load(mm.save(learner, tmp_path / "x"))
+    assert loaded.shared_pass is False and loaded.encoder.config["filters"] == 4
+    maml = MAML(MLP(1, 1), inner_lr=np.float64(0.4), inner_steps=np.int64(2))
+    assert mm.load(mm.save(maml, tmp_path / "y")).inner_lr == 0.4
+
+
+def test_a_choice_by_function_asks_for_the_learner(tmp_path):
+    learner = MAML(MLP(1, 1), inner_lr=0.1, adapts=lambda name: "layers.1" in name)
+    path = mm.save(learner, tmp_path / "x")
+    with pytest.raises(MinimetaError, match=r"load\(path, learner\)"):
+        mm.load(path)
+    assert mm.load(path, learner) is learner
+
+
+def test_a_note_of_any_characters_can_be_saved(tmp_path):
+    mm.save(MLP(1, 1), tmp_path / "x", note="a folder named caf\udce9")
+    assert isinstance(mm.load(tmp_path / "x"), MLP)
