@@ -17,7 +17,7 @@ from torch import Tensor
 from minimeta.data.download import alone, cache_dir, fetch, find, save_arrays
 from minimeta.data.omniglot_archives import ARCHIVES, SIDE, prepare
 from minimeta.data.pool import ClassPool
-from minimeta.errors import DataUnavailable, MinimetaError
+from minimeta.errors import DataUnavailable, MinimetaError, check_count
 
 __all__ = ["SOURCE", "available", "get", "lake_runs", "load", "prepare", "shrink"]
 
@@ -207,8 +207,7 @@ def _unpack(images: np.ndarray) -> np.ndarray:
 def _check(resize: str, size: int) -> None:
     if resize not in RESIZES:
         raise MinimetaError(_unknown("resize", resize, RESIZES))
-    if size < 1:
-        raise MinimetaError(f"size is {size}; a picture needs a side of at least 1 pixel.")
+    check_count("size", size)
 
 
 def _unknown(kind: str, given: str, known: Iterable[str]) -> str:

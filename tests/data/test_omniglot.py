@@ -48,7 +48,8 @@ def test_what_is_prepared_is_not_fetched_again(empty, tmp_path):
         ({"split": "val", "protocol": "lake"}, "choose settings on 'val' of protocol 'vinyals'"),
         ({"protocol": "Vinyals"}, "no protocol named 'Vinyals'; .* 'vinyals', '1200-423', 'lake'"),
         ({"resize": "bilinear"}, "no resize named 'bilinear'; the names are 'area', 'nearest'"),
-        ({"size": 0}, "size is 0"),
+        ({"size": 0}, "size=0"),
+        ({"size": "28"}, "size=.28."),
     ],
 )
 def test_an_unknown_name_is_answered_with_the_known_ones(empty, options, words):
