@@ -8,7 +8,7 @@ import importlib
 import subprocess
 import sys
 
-from minimeta.errors import MinimetaError
+from minimeta.errors import DataUnavailable
 
 NAMES = (
     "meta_gradients", "sampling", "speed", "growth", "footprint", "glyphs", "sinusoids", "curves",
@@ -20,7 +20,7 @@ def one(name: str) -> None:
     """Run a benchmark in this process."""
     try:
         importlib.import_module(f"benchmarks.{name}").main()
-    except MinimetaError as error:  # data that are not here and cannot be fetched now
+    except DataUnavailable as error:  # data that are not here and cannot be fetched now
         print(f"left out: {error}")
 
 

@@ -77,6 +77,14 @@ def interleaved(candidates: dict[str, Callable[[], Any]], *, rounds: int) -> dic
     return seconds
 
 
+def check_seeds(seeds: int) -> None:
+    """Refuse, before hours of training, too few seeds for the interval that is written in the end."""
+    if seeds < 2:
+        raise SystemExit(
+            f"{seeds} seed(s) were asked for; an interval over seeds needs two or more."
+        )
+
+
 def ratio(slow: list[float], fast: list[float]) -> float:
     """Median over the rounds of how many times faster ``fast`` was."""
     return statistics.median(a / b for a, b in zip(slow, fast, strict=True))

@@ -10,7 +10,7 @@ import argparse
 import torch
 
 import minimeta as mm
-from benchmarks.common import write
+from benchmarks.common import check_seeds, write
 from minimeta.curves import RATES, Joint
 
 
@@ -36,6 +36,7 @@ def trained(kind: type[mm.MAML], seed: int, steps: int) -> mm.MAML:
 
 def main(seeds: int = 5, steps: int = 12_000, episodes: int = 2000) -> None:
     """Train both, compare and write ``results/sinusoids.json``."""
+    check_seeds(seeds)
     val, test = (mm.tasks("sinusoids", split=s, shots=10, queries=10) for s in ("val", "test"))
     rows, ratios = [], []
     for seed in range(seeds):
@@ -58,9 +59,10 @@ def main(seeds: int = 5, steps: int = 12_000, episodes: int = 2000) -> None:
             }
         )  # fmt: skip
     mean, spread = sum(ratios) / seeds, mm.half_width(ratios, over="seeds")
+    options = "" if (seeds, steps) == (5, 12_000) else f" --seeds {seeds} --steps {steps}"
     print(f"the joint network's error is {mean:.2f} ± {spread:.2f} times MAML's ({seeds} seeds)")
     write(
-        "sinusoids", "python -m benchmarks.sinusoids",
+        "sinusoids", f"python -m benchmarks.sinusoids{options}",
         {"ratio_mean": mean, "ratio_ci95_over_seeds": spread, "seeds": rows},
     )  # fmt: skip
 

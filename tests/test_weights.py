@@ -277,5 +277,5 @@ def test_a_choice_by_function_asks_for_the_learner(tmp_path):
 
 
 def test_a_note_of_any_characters_can_be_saved(tmp_path):
-    mm.save(MLP(1, 1), tmp_path / "x", note="a folder named caf\udce9")
+    mm.save(MLP(1, 1), tmp_path / "x", note="a folder named stra\udcdfe")
     assert isinstance(mm.load(tmp_path / "x"), MLP)

@@ -250,7 +250,10 @@ def formatted(text: str) -> str:
 
 
 def pull(name: str, folder: Path = CHAPTERS) -> None:
-    """Take the cells that were edited in a notebook back into its text."""
+    """Take the cells that were edited in a notebook back into its text.
+
+    Cells are known by their ids, so the text must be the one that the notebook was built from.
+    """
     path = folder / "src" / f"{name}.md"
     made, text, rendered = (
         nbformat.read(folder / f"{name}.ipynb", 4),
@@ -258,6 +261,12 @@ def pull(name: str, folder: Path = CHAPTERS) -> None:
         read_text(path),
     )
     fill(rendered, made.metadata.get("minimeta", {}).get("values", {}))
+    ids = {cell.get("id") for cell in made.cells}
+    if any(cell.id not in ids for cell in text.cells):
+        sys.exit(
+            f"chapters/src/{name}.md has cells that the notebook has not: the text has changed since the build, a "
+            "cell was deleted, or a program that saved the notebook dropped its ids; nothing was written."
+        )
     before = {new.id: (old, new) for old, new in zip(text.cells, rendered.cells, strict=True)}
     cells, lost = [], []
     for cell in made.cells:
@@ -268,13 +277,15 @@ def pull(name: str, folder: Path = CHAPTERS) -> None:
         if (
             old.source != new.source
         ):  # it holds placeholders or a solution, which an edit cannot keep
-            lost.append(cell.source.splitlines()[0])
+            lost.append((cell.source.splitlines() or ["an emptied cell"])[0])
         cells.append(cell)
     if lost:
         sys.exit(
             "these cells are filled in by tools/notebooks.py, so edit them in "
             f"chapters/src/{name}.md: {'; '.join(lost)}"
         )
+    if [c.source for c in cells] == [c.source for c in text.cells]:
+        return
     text.cells = cells
     jupytext.write(text, path, fmt="md:myst")
 

@@ -8,7 +8,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from minimeta.check.verdict import Hint, call, check, close, expect, number, tensor
+from minimeta.check.verdict import (
+    Hint,
+    call,
+    check,
+    close,
+    differentiate,
+    expect,
+    number,
+    tensor,
+    truth,
+)
 from minimeta.episodes import Episode
 from minimeta.maml import MAML
 
@@ -60,7 +70,7 @@ def surrogate(answer: Callable[..., Any]) -> str:
             "return one number, as a tensor: half the squared distance.",
         )
         expect(loss.requires_grad, "the loss carries no gradient: theta must stay in the graph.")
-        (got,) = torch.autograd.grad(loss, theta, allow_unused=True)
+        (got,) = differentiate(loss, theta, allow_unused=True)
         expect(got is not None, "theta must stay in the graph; only phi is a constant.")
         right = (theta - phi).detach()
         expect(
@@ -279,7 +289,7 @@ def _value_and_gradient(loss: Any, network: nn.Module) -> tuple[Tensor, Tensor]:
         "return one number, as a tensor: the mean over tasks.",
     )
     expect(loss.requires_grad, "the loss carries no gradient; do not detach it.")
-    grads = torch.autograd.grad(loss, list(network.parameters()), allow_unused=True)
+    grads = differentiate(loss, list(network.parameters()), allow_unused=True)
     expect(
         any(g is not None for g in grads), "the loss does not depend on the network's parameters."
     )
@@ -306,11 +316,12 @@ def meta_loss(answer: Callable[..., Any]) -> str:
     for make, tasks, ways, steps, lr in settings:
         network, episode = make(ways, seed=steps), _exam_episode(tasks, ways, seed=ways)
         before = [p.detach().clone() for p in network.parameters()]
-        value, got = _value_and_gradient(call(answer, network, episode, lr, steps), network)
+        result = call(answer, network, episode, lr, steps)
         same = all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
         expect(
             same, "the network's own parameters have changed; phi must live outside the network."
         )
+        value, got = _value_and_gradient(result, network)
         reference = MAML(network, inner_lr=lr, inner_steps=steps)
         right_value, right = _value_and_gradient(reference.loss(episode), network)
         if close(value, right_value, 1e-9) and close(got, right, 1e-9):
@@ -361,23 +372,10 @@ def is_second_order(answer: Callable[..., Any]) -> str:
     >>> is_second_order(lambda meta_loss: True)
     Not yet: your test passes first-order MAML (no create_graph).
     """
-    verdict = _said(answer, _specimen())
     expect(
-        verdict,
+        truth(call(answer, _specimen())),
         "your test fails a right implementation; in float32, or with too small a tolerance?",
     )
     for name, fault in SPECIMENS:
-        expect(not _said(answer, _specimen(**fault)), f"your test passes {name}.")
+        expect(not truth(call(answer, _specimen(**fault))), f"your test passes {name}.")
     return "it passes the right one and fails each of the six wrong ones."
-
-
-def _said(answer: Callable[..., Any], implementation: Callable[..., Any]) -> bool:
-    result = call(answer, implementation)
-    if isinstance(result, Tensor):
-        expect(
-            result.numel() == 1, "a test answers True or False, not with a tensor of many entries."
-        )
-        result = bool(result)
-    kind = type(result).__name__
-    expect(kind in ("bool", "bool_"), f"a test answers True or False, and {kind} came back.")
-    return bool(result)

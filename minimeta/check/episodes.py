@@ -106,7 +106,7 @@ def _uniform(counts: Tensor) -> bool:
 def _check_sampler(answer: Callable[..., Any]) -> None:
     generator = torch.Generator().manual_seed(0)
     C, M, N, _, _ = SETTING.values()
-    labelled, used = torch.zeros(C, N), torch.zeros(M)
+    labelled, together, linked = torch.zeros(C, N), torch.zeros(C, C), torch.zeros(M, M)
     roles = torch.zeros(M, 2)  # how often each example is support, and query
     for _ in range(1500):
         classes, support, query = _drawn(answer, generator)
@@ -126,7 +126,8 @@ def _check_sampler(answer: Callable[..., Any]) -> None:
                 "an example appears twice among the queries of a class.",
             )
         labelled[classes, torch.arange(N)] += 1
-        used[torch.cat([support.flatten(), query.flatten()])] += 1
+        together[classes[0], classes[1]] += 1
+        linked[support[0, 0], support[1, 0]] += 1
         roles[:, 0] += torch.bincount(support.flatten(), minlength=M)
         roles[:, 1] += torch.bincount(query.flatten(), minlength=M)
     never_random = bool((labelled.max(0).values == 1500).any())
@@ -138,8 +139,16 @@ def _check_sampler(answer: Callable[..., Any]) -> None:
         "tells something about its label.",
     )
     expect(
+        _uniform(linked.flatten()) or not _uniform(linked.sum(1)),
+        "which example one class shows tells which another shows; draw the examples of each class for itself.",
+    )
+    expect(
         _uniform(roles[:, 0]) and _uniform(roles[:, 1]),
         "some examples are drawn for support, or for query, more often than others.",
+    )
+    expect(
+        _uniform(together[~torch.eye(C, dtype=torch.bool)]),
+        "some pairs of classes come up together more often than others; draw every class from all that are left.",
     )
     state = torch.Generator().manual_seed(1)
     a = _drawn(answer, state)

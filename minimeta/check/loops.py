@@ -7,7 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minimeta.check.verdict import Hint, call, check, close, expect, number, tensor
+from minimeta.check.verdict import (
+    Hint,
+    call,
+    check,
+    close,
+    differentiate,
+    expect,
+    number,
+    tensor,
+)
 from minimeta.episodes import Episode
 
 SETTINGS = ((1.0, 2.0, 2), (3.0, 1.0, 1), (0.5, 2.0, 8), (2.0, 3.0, 5))
@@ -266,7 +275,7 @@ def shrunken(answer: Callable[..., Any]) -> str:
     expected = F.cross_entropy(_scores(odd, 0.4).mT, odd.query_y)
     expect(close(loss.detach(), expected, 1e-4), "the loss is not the mean cross-entropy.")
     learned = [p for p in learner.parameters() if p.requires_grad]
-    grads = torch.autograd.grad(loss, learned, allow_unused=True) if learned else ()
+    grads = differentiate(loss, learned, allow_unused=True) if learned else ()
     reached = any(g is not None and bool(g.abs().sum() > 0) for g in grads)
     expect(reached, "alpha is never reached by the gradient, so the outer loop cannot learn it.")
     return (

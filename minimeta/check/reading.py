@@ -7,7 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from minimeta.check.verdict import Hint, call, check, close, expect, number, tensor
+from minimeta.check.verdict import (
+    Hint,
+    call,
+    check,
+    close,
+    differentiate,
+    expect,
+    number,
+    tensor,
+    truth,
+)
 from minimeta.episodes import Episode
 
 
@@ -169,9 +179,7 @@ def ignores_order(answer: Callable[..., Any]) -> str:
             # float32, so that another order rounds differently
             x, y, query = (_normal(seed + i, 2, n, 3).float() for i, n in enumerate((7, 7, 4)))
             learner = _Rule(rule)
-            got = call(answer, learner, Episode(x, y, query, query))
-            same = isinstance(got, bool) or (isinstance(got, Tensor) and got.dtype == torch.bool)
-            expect(same and torch.as_tensor(got).ndim == 0, "return True or False.")
+            got = truth(call(answer, learner, Episode(x, y, query, query)))
             if invariant:
                 expect(
                     got,
@@ -287,7 +295,7 @@ def counting(answer: Callable[..., Any]) -> str:
         loss = call(learner.loss, episode)
         expect(isinstance(loss, Tensor) and loss.requires_grad, "loss must carry a gradient.")
         weights = [*h.parameters(), *g.parameters()]
-        grads = torch.autograd.grad(loss, weights, allow_unused=True)
+        grads = differentiate(loss, weights, allow_unused=True)
         expect(
             all(v is not None and bool(v.abs().sum() > 0) for v in grads),
             "the gradient does not reach both networks.",

@@ -192,17 +192,17 @@ def first_convolution(answer: Callable[..., Any]) -> str:
     seen: list[int] = []
     plain = torch.conv2d
 
-    def counting(x: Tensor, *arguments: Any, **named: Any) -> Tensor:
-        seen.append(x.shape[0] * x.shape[1])
-        return plain(x, *arguments, **named)
+    def counting(input: Tensor, *arguments: Any, **named: Any) -> Tensor:
+        seen.append(1 if input.ndim == 3 else len(input))
+        return plain(input, *arguments, **named)
 
-    functional, torch.conv2d, F.conv2d = F.conv2d, counting, counting  # type: ignore[assignment]
+    functional, torch.conv2d, F.conv2d = F.conv2d, counting, counting
     try:
         call(answer, weight.clone(), s.clone(), zq.clone())
     finally:
         torch.conv2d, F.conv2d = plain, functional
     expect(
-        sum(seen) <= 2 * 7,
+        sum(seen) <= 7,
         "the values are right, but every pair is convolved; convolve the N + R maps, then add.",
     )
     return "equal to the convolution of all pairs, from N + R maps."

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minimeta.check.verdict import Hint, call, check, close, expect, number, tensor
+from minimeta.check.verdict import Hint, call, check, close, expect, number, tensor, truth
 from minimeta.episodes import Episode
 from minimeta.errors import shown
 from minimeta.protonet import ProtoNet
@@ -166,16 +166,6 @@ def _maml_case() -> tuple[Callable[[Tensor], Tensor], ...]:
     return loss, gradient, lambda theta: gradient(theta, first_order=True)
 
 
-def _truth(result: Any) -> bool:
-    if isinstance(result, Tensor) and result.numel() == 1 and result.dtype == torch.bool:
-        return bool(result)
-    expect(
-        isinstance(result, bool) or type(result).__name__ in ("bool", "bool_"),
-        f"answer with True or False; {shown(result)} came back.",
-    )
-    return bool(result)
-
-
 @check
 def gradient_test(answer: Callable[..., Any]) -> str:
     """A finite-difference test: it must pass right gradients and fail wrong ones.
@@ -202,7 +192,7 @@ def gradient_test(answer: Callable[..., Any]) -> str:
     ]  # fmt: skip
     for f, g, passes, hint in cases:
         at = theta.clone()
-        expect(_truth(call(answer, f, g, at)) == passes, hint)
+        expect(truth(call(answer, f, g, at)) == passes, hint)
         expect(close(at, theta), "it changes theta, which belongs to the caller.")
     return "right gradients pass and wrong ones do not, whatever the size of the loss."
 
@@ -250,5 +240,5 @@ def position_test(answer: Callable[..., Any]) -> str:
     ]  # fmt: skip
     for learner, guilty, hint in cases:
         result = call(answer, learner, episode)
-        expect(_truth(result) == guilty, hint)
+        expect(truth(result) == guilty, hint)
     return "it finds both kinds of position reader, and accuses nobody else."

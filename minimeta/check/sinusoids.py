@@ -8,7 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minimeta.check.verdict import Hint, call, check, close, expect, number, tensor
+from minimeta.check.verdict import (
+    Hint,
+    call,
+    check,
+    close,
+    differentiate,
+    expect,
+    number,
+    tensor,
+)
 from minimeta.episodes import Episode
 
 Params = dict[str, Tensor]
@@ -248,7 +257,12 @@ def adapt_tasks(answer: Callable[..., Any]) -> str:
     """
     faults = []
     params, x, y = _task_data(3)
+    before = {n: p.detach().clone() for n, p in params.items()}
     result = call(answer, _forward, params, x.clone(), y.clone(), 0.1)
+    expect(
+        all(torch.equal(p, before[n]) for n, p in params.items()),
+        "params were overwritten; they belong to the caller, so return new tensors.",
+    )
     expect(
         isinstance(result, dict) and result.keys() == params.keys(),
         "return a dictionary with the names of params.",
@@ -292,7 +306,7 @@ def _meta_gradients(params: Params, x: Tensor, right: Params, got: Params) -> tu
     both = []
     for adapted in (right, got):
         loss = (_forward(adapted, x + 0.5) - 1).square().sum()
-        grads = torch.autograd.grad(
+        grads = differentiate(
             loss,
             tuple(params.values()),
             retain_graph=True,
@@ -362,7 +376,7 @@ def rated_loss(answer: Callable[..., Any]) -> str:
     for what, given in (("the rates", rates), ("theta", theta)):
         leaves = tuple(given.values())
         mine = torch.autograd.grad(right, leaves, retain_graph=True)
-        theirs = torch.autograd.grad(
+        theirs = differentiate(
             result, leaves, retain_graph=True, allow_unused=True, materialize_grads=True
         )
         if all(close(a, b) for a, b in zip(mine, theirs, strict=True)):

@@ -107,6 +107,29 @@ def tensor(answer: Any, shape: tuple[int, ...], what: str = "the result") -> tor
     return answer.detach().cpu().double()
 
 
+def truth(answer: Any) -> bool:
+    """Return the verdict of a reader's test, or say that it is neither True nor False."""
+    kind = type(answer).__name__
+    one = isinstance(answer, torch.Tensor) and answer.numel() == 1 and answer.dtype == torch.bool
+    expect(
+        one or kind in ("bool", "bool_"),
+        f"a test answers True or False, so return True or False; {shown(answer)} came back.",
+    )
+    return bool(answer)
+
+
+def differentiate(result: torch.Tensor, *arguments: Any, **options: Any) -> Any:
+    """Differentiate what the reader's function returned; where torch cannot, its reason becomes a hint."""
+    try:
+        return torch.autograd.grad(result, *arguments, **options)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise Hint(
+            f"your result cannot be differentiated; return it before any backward(), and change nothing in "
+            f"place ({reason})"
+        ) from error
+
+
 def close(a: Any, b: Any, tolerance: float = 1e-6) -> bool:
     """Say whether two numbers or tensors agree to a relative tolerance."""
     x, y = (torch.as_tensor(v, dtype=torch.float64) for v in (a, b))

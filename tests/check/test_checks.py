@@ -3,11 +3,15 @@
 import importlib
 import pkgutil
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
+import minimeta as mm
 import minimeta.check
 from minimeta.check.verdict import Verdict, call, check, close, expect, number, tensor
+from tests.check.wrong_measuring import evaluator
 
 MODULES = sorted(
     m.name for m in pkgutil.iter_modules(minimeta.check.__path__) if m.name != "verdict"
@@ -37,6 +41,9 @@ def test_every_check_has_two_typical_wrong_answers():
         assert len(WRONG[module].get(name, [])) >= 2, f"{module}.{name}"
 
 
+@pytest.mark.filterwarnings(
+    "ignore:.torch.jit.script. is deprecated"
+)  # torch counts in its own way
 @pytest.mark.parametrize(("function", "answer", "hint"), CASES)
 def test_a_typical_wrong_answer_gets_its_hint(function, answer, hint):
     import re
@@ -45,6 +52,63 @@ def test_a_typical_wrong_answer_gets_its_hint(function, answer, hint):
     assert verdict.passed is False, verdict
     assert re.search(hint, verdict.text), verdict
     assert repr(verdict).startswith("Not yet: ")
+
+
+def hessian_vector(loss, theta, v):
+    return torch.func.jvp(torch.func.grad(loss), (theta,), (v,))[1]
+
+
+def by_differences(loss, theta, v):
+    grad = torch.func.grad(loss)
+    return (grad(theta + 1e-5 * v) - grad(theta - 1e-5 * v)) / 2e-5
+
+
+def gradient_is_right(f, gradient, theta):
+    steps = 1e-5 * np.eye(len(theta))
+    expected = np.array([float(f(theta + s) - f(theta - s)) / 2e-5 for s in torch.tensor(steps)])
+    return np.linalg.norm(gradient(theta).numpy() - expected) <= 1e-6 * np.linalg.norm(expected)
+
+
+def ignores_order(learner, episode):
+    x, y = episode.support_x, episode.support_y
+    plain, same = learner(episode).numpy(), np.True_
+    for shift in range(1, x.shape[1]):
+        turned = mm.Episode(x.roll(shift, 1), y.roll(shift, 1), episode.query_x, episode.query_y)
+        same = same & (np.abs(learner(turned).numpy() - plain).max() < 1e-4)
+    return same
+
+
+def convolved(weight, s, zq):
+    upper, lower = weight.chunk(2, 1)
+    below = F.conv2d(input=zq, weight=lower, padding=1)
+    above = torch.stack([F.conv2d(m, upper, padding=1) for m in s])
+    return above.unsqueeze(0) + below.unsqueeze(1)
+
+
+def evaluate(checkpoints, val, test, trained_on):
+    """Leaves out of the test what was selected on, too."""
+    test = {name: x for name, x in test.items() if name not in val}
+    return evaluator()(checkpoints, val, test, trained_on)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.torch.jit.script. is deprecated"
+)  # torch counts in its own way
+@pytest.mark.parametrize(
+    ("module", "answer"),
+    [
+        ("by_hand", hessian_vector),
+        ("by_hand", by_differences),
+        ("by_hand", gradient_is_right),
+        ("reading", ignores_order),
+        ("relations", convolved),
+        ("measuring", evaluate),
+    ],
+)
+def test_another_right_answer_is_right(module, answer):
+    names = {"convolved": "first_convolution", "by_differences": "hessian_vector"}
+    verdict = CHECKS[module, names.get(answer.__name__, answer.__name__)](answer)
+    assert verdict.passed, verdict
 
 
 @pytest.mark.parametrize("function", [pytest.param(f, id="-".join(k)) for k, f in CHECKS.items()])

@@ -36,6 +36,13 @@ def at_once(loss, theta, v):
     return torch.func.jacrev(torch.func.grad(loss))(theta) @ v
 
 
+def batched(loss, theta, v):
+    theta = theta.requires_grad_()
+    (g,) = torch.autograd.grad(loss(theta), theta, create_graph=True)
+    rows = torch.eye(len(theta), dtype=theta.dtype)
+    return torch.autograd.grad(g, theta, rows, is_grads_batched=True)[0] @ v
+
+
 def forgetful(loss, theta, v):
     return torch.autograd.grad(gradient(loss, theta) @ v, theta)[0]
 
@@ -115,6 +122,8 @@ WRONG = {
         (ones, "v was not used"),
         (whole, "build the whole Hessian"),
         (at_once, "build the whole Hessian"),
+        (lambda loss, theta, v: torch.func.hessian(loss)(theta) @ v, "build the whole Hessian"),
+        (batched, "build the whole Hessian"),
         (forgetful, "must remember"),
         (lambda loss, theta, v: torch.autograd.grad(loss(theta), theta)[0], "must require"),
         (lambda loss, theta, v: -v, "not the Hessian times v"),

@@ -40,6 +40,31 @@ def judge(*, gradient=True, value=True, steps=2, exact=False):
     return wrong
 
 
+def in_place(network, episode, inner_lr, inner_steps):
+    """Moves the network itself."""
+    losses = []
+    for sx, sy, qx, qy in zip(
+        episode.support_x, episode.support_y, episode.query_x, episode.query_y, strict=True
+    ):
+        for _ in range(inner_steps):
+            loss = torch.nn.functional.cross_entropy(network(sx), sy)
+            grads = torch.autograd.grad(loss, list(network.parameters()))
+            with torch.no_grad():
+                for p, g in zip(network.parameters(), grads, strict=True):
+                    p -= inner_lr * g
+        losses.append(torch.nn.functional.cross_entropy(network(qx), qy))
+    return torch.stack(losses).mean()
+
+
+def backward(answer):
+    def spent(*given):
+        result = answer(*given)
+        result.backward()
+        return result
+
+    return spent
+
+
 WRONG = {
     "reptile_pull": [
         (-3, "the sign"), (1, "phi itself"), (2, "after one step"), (4, "at phi_1 = 2"),
@@ -53,6 +78,7 @@ WRONG = {
         (lambda t, p: 0.5 * (t - p).detach().square().sum(), "no gradient"),
         (lambda t, p: (t * (t - p).detach()).sum(), "not half the squared distance"),
         (lambda t, p: t - p, "return one number"),
+        (backward(lambda t, p: 0.5 * (t - p.detach()).square().sum()), "before any backward"),
     ],
     "prototype_head": [
         (head(1, -1), "a factor 2"), (head(-2, -1), "sign of the weight"), (head(2, 1), "sign of the bias"),
@@ -82,6 +108,8 @@ WRONG = {
         (_specimen(on="support"), "reads the support set"),
         (_specimen(total=True), "summed over the tasks"),
         (_specimen(one_step=True), "right for one inner step"),
+        (in_place, "own parameters have changed"),
+        (backward(_specimen()), "before any backward"),
         (_specimen(flip=True), "up the slope"),
         (_specimen(inner_sum=True), "inner loss is a sum"),
         (_specimen(restart=True), "each starts at theta"),

@@ -39,6 +39,17 @@ def global_generator(C, M, N, K, Q, generator):
     return distinct(C, M, N, K, Q, None)
 
 
+def one_order(C, M, N, K, Q, generator):
+    members = torch.randperm(M, generator=generator)[: K + Q].expand(N, -1)
+    return distinct(C, M, N, K, Q, generator)[0], members[:, :K], members[:, K:]
+
+
+def neighbours(C, M, N, K, Q, generator):
+    first = torch.randint(C, (1,), generator=generator)
+    _, support, query = distinct(C, M, N, K, Q, generator)
+    return (first + torch.arange(N)) % C, support, query
+
+
 WRONG = {
     "count": [
         (20 * 12**3, "choose the classes in order"),
@@ -57,6 +68,8 @@ WRONG = {
         (overlapping, "support and query at once"),
         (in_order, "each label equally often"),
         (first_examples, "more often than others"),
+        (one_order, "which another shows"),
+        (neighbours, "come up together"),
         (global_generator, "pass the generator"),
         (lambda C, M: None, "cannot be called as the exercise says"),
     ],

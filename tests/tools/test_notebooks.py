@@ -156,6 +156,30 @@ def test_an_edit_that_would_lose_a_placeholder_is_refused(folder, made):
     assert text.read_text(encoding="utf8") == TEXT + SLIDER
 
 
+@pytest.mark.parametrize("what", ["the text has changed", "ids", "a cell", "emptied", "nothing"])
+def test_a_pull_that_would_lose_anything_writes_nothing(folder, made, what):
+    path, text = folder / "page.ipynb", folder / "src" / "page.md"
+    nb = nbformat.reads(made[0], 4)
+    if what == "the text has changed":
+        text.write_text(text.read_text("utf8").replace("half:.2f}}", "half:.2f}} now"), "utf8")
+    elif what == "ids":
+        nb.nbformat_minor = 4
+        for cell in nb.cells:
+            del cell["id"]
+    elif what == "a cell":
+        del nb.cells[1]
+    elif what == "emptied":
+        nb.cells[0].source = ""
+    path.write_text(json.dumps(nb), encoding="utf8")
+    before = text.read_text(encoding="utf8")
+    if what == "nothing":
+        notebooks.pull("page", folder)
+    else:
+        with pytest.raises(SystemExit, match="nothing was written|edit them in"):
+            notebooks.pull("page", folder)
+    assert text.read_text(encoding="utf8") == before
+
+
 def test_a_cell_that_fails_writes_nothing(folder):
     text = folder / "src" / "page.md"
     text.write_text(TEXT + "\n```{code-cell}\n1 / 0\n```\n", encoding="utf8")
