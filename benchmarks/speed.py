@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import minimeta as mm
 from benchmarks import plain
-from benchmarks.common import interleaved, ratio, read, write
+from benchmarks.common import interleaved, processor, ratio, read, write
 from benchmarks.plain import peers
 
 Step = Callable[[], Any]
@@ -263,8 +263,11 @@ def main(only: str = "", rounds: int = 9) -> None:
     """Measure the rows whose name holds ``only``; the others stay as they are."""
     torch.set_num_threads(2)
     old = {row["row"]: row for row in (read("speed") or {"rows": []})["rows"]}
-    # the limit of the machine as it is now; a row that stays keeps the day and the limit it was measured with
-    now = {"date": date.today().isoformat(), "matmul_gflops": round(matmul_rate(), 1)}
+    # the machine as it is now; a row that stays keeps the day, the processor and the limit it was measured with
+    now = {
+        "date": date.today().isoformat(), "processor": processor(),
+        "matmul_gflops": round(matmul_rate(), 1),
+    }  # fmt: skip
     found = {
         name: measure(name, make, rounds) | now | {"earlier": earlier(old.get(name))}
         if only in name else old.get(name)

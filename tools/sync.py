@@ -296,9 +296,11 @@ def versions() -> str:
     found = json.loads(file.read_text(encoding="utf8"))
     machine, peers = found["machine"], found["results"]["versions"]
     libraries = ", ".join(f"{name} {version}" for name, version in peers.items())
+    days = sorted({(row["date"], row["processor"]) for row in found["results"]["rows"]})
+    where = "; ".join(f"{day}, {processor}" for day, processor in days)
     return (
-        f"Measured on {machine['date']}: {machine['processor']}, {machine['cpu_cores']} cores; "
-        f"Python {machine['python']}, torch {machine['torch']}; {libraries}.\n"
+        f"Measured on {where}; {machine['cpu_cores']} cores; the latest with Python {machine['python']}, "
+        f"torch {machine['torch']}; {libraries}.\n"
     )
 
 
