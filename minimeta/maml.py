@@ -153,7 +153,8 @@ class MAML(Adapting):
         """Return the mean query loss over tasks and queries after the inner loop, a scalar."""
         require_match(self, episode)
         refuse_running_statistics(self.network)
-        if not self._by_hand(episode):
+        sets = (episode.support_x, episode.support_y, episode.query_x, query_targets(episode))
+        if not self._by_hand(sets):
             pieces = [self._graph_losses(piece) for piece in self._pieces(episode)]
             return torch.cat(pieces).mean()
         start = self._start()
@@ -174,10 +175,10 @@ class MAML(Adapting):
             )
             return [value, *u.values(), *self._of_learned(slopes, learned)]
 
-        sets = (episode.support_x, episode.support_y, episode.query_x, query_targets(episode))
         given = (*sets, *start.values(), *self.rates)
         with torch.no_grad():
             if self.compiled and self._settled():
+                # what the program holds as it is: while it lives, no other tensor has such an id
                 still = [*self.network.buffers()]
                 still += [p for p in self.network.parameters() if not p.requires_grad]
                 known = (
@@ -197,12 +198,11 @@ class MAML(Adapting):
                 total[min(j, len(total) - 1)] += slope.get(name, 0.0)
         return totals
 
-    def _by_hand(self, episode: Episode) -> bool:
+    def _by_hand(self, sets: Sequence[Tensor]) -> bool:
         """Say whether ``loss`` may compute its gradient itself: nobody asks for more than backward()."""
-        sets = (episode.support_x, episode.support_y, episode.query_x, query_targets(episode))
         return (
             torch.is_grad_enabled() and not inside_transform() and not needs_support(self.network)
-            and not torch.is_autocast_enabled(episode.support_x.device.type)
+            and not torch.is_autocast_enabled(sets[0].device.type)
             and not any(t.requires_grad for t in sets)
         )  # fmt: skip
 

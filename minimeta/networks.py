@@ -200,10 +200,9 @@ class Conv4(TaskModule):
 
 
 def as_made(module: nn.Module, *kinds: type[nn.Module]) -> bool:
-    """Say whether a module is of these kinds of layers only, and calling them is all that they do.
+    """Say whether the parts of a module are of these kinds only, share no weights, and have no hooks.
 
-    False if a layer was replaced or is shared, or something hooks into it: pruning, say, or a normalisation
-    of its weights. Then its weights alone do not say what it computes.
+    Otherwise its weights alone do not say what it computes: a layer was replaced, say, or pruned.
     """
     parts = list(module.modules())
     own = sum(p is not None for m in parts for p in m._parameters.values())

@@ -105,11 +105,11 @@ class ProtoMAML(Learner):
         """
         outer = torch.is_grad_enabled()
         test = not self.training and self.test_inner_steps is not None
-        z = require_vectors(run(self.encoder, episode.support_x))
-        head = prototype_head(z, episode.support_y, require_classes(episode, "ProtoMAML"))
         with alone(self.encoder):
             named = self.encoder.named_parameters()
             theta: Params = {f"encoder.{n}": p for n, p in named if p.requires_grad}
+        z = require_vectors(run(self.encoder, episode.support_x))
+        head = prototype_head(z, episode.support_y, require_classes(episode, "ProtoMAML"))
         with torch.enable_grad():
             # a task's own copy of theta is another node of the graph than the theta that made the head:
             # inner gradients hold the head fixed, the outer one goes through both

@@ -37,9 +37,8 @@ def ridge(
     """
     dtype, few = x.dtype, x.shape[1] <= x.shape[2]
     with torch.autocast(x.device.type, enabled=False):
-        if (
-            x.device.type != "mps"
-        ):  # which has no double; where it is large the system hides the penalty
+        # in double, or large examples hide the penalty; mps has none
+        if x.device.type != "mps":
             x, y = x.double(), y.double()
         gram = x @ x.mT if few else x.mT @ x
         gram = gram + penalty * torch.eye(gram.shape[1], dtype=x.dtype, device=x.device)

@@ -209,9 +209,11 @@ def test_threads_may_share_a_learner(name):
         with torch.no_grad():
             return learner(piece)
 
-    one_by_one = [predict(piece) for piece in pieces]
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(
+        4
+    ) as pool:  # first, so that nothing is there yet for the threads to share
         together = list(pool.map(predict, pieces))
+    one_by_one = [predict(piece) for piece in pieces]
     for a, b in zip(one_by_one, together, strict=True):
         assert torch.allclose(a, b)
     assert all(isinstance(p, nn.Parameter) for p in network.parameters())
